@@ -1,0 +1,1 @@
+"""The rules of consent: events, policies, standing, decisions, Merkle tree. Pure: no clock, no I/O."""
