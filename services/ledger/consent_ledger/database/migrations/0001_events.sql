@@ -1,0 +1,22 @@
+-- The events, as they were encoded once. Nothing updates or deletes them.
+CREATE FUNCTION ledger.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'insufficient_privilege';
+END
+$$;
+
+CREATE TABLE ledger.events (
+    position    bigint      PRIMARY KEY CHECK (position > 0),
+    stream      text        NOT NULL
+        CHECK (stream ~ '^(workspace|organisation|policy|purpose|run|recipient|log)/[A-Za-z0-9._-]{1,128}$'),
+    version     integer     NOT NULL CHECK (version > 0),
+    id          uuid        NOT NULL,
+    type        text        NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    body        bytea       NOT NULL CHECK (octet_length(body) BETWEEN 1 AND 65535),
+    leaf_hash   bytea       NOT NULL CHECK (octet_length(leaf_hash) = 32),
+    UNIQUE (stream, version)
+);
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.events
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();

@@ -1,0 +1,19 @@
+-- Roles belong to the whole cluster, so another database's migration may have made them, even just now.
+DO $$
+DECLARE
+    wanted text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['consent_ledger', 'consent_projector'] LOOP
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+GRANT USAGE ON SCHEMA ledger TO consent_ledger, consent_projector;
+GRANT SELECT, INSERT ON ledger.events, ledger.idempotency, ledger.blobs, ledger.api_keys TO consent_ledger;
+GRANT SELECT, UPDATE ON ledger.head TO consent_ledger;
+GRANT UPDATE (revoked_at) ON ledger.api_keys TO consent_ledger;
+GRANT SELECT ON ledger.events, ledger.head TO consent_projector;
