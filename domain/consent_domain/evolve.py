@@ -146,8 +146,9 @@ def _workspace(facts: WorkspaceFacts | None, event: Event) -> WorkspaceFacts:
             )
         case events.WorkspaceSucceeded():
             name = event.stream.partition("/")[2]
-            other = body.predecessor if body.successor == name else body.successor
-            link = Succession(other, micros(body.effective_at), event.position)
+            follows = body.successor == name
+            other = body.predecessor if follows else body.successor
+            link = Succession(other, follows, micros(body.effective_at), event.position)
             return replace(facts, successions=(*facts.successions, link))
         case events.WorkspaceErased():
             return replace(facts, erased_position=event.position)
@@ -163,8 +164,7 @@ def _choices(choices: Choices, event: Event) -> Choices:
 
 
 def _requested(choices: Choices, body: events.OptOutRequested, event: Event) -> Choices:
-    if body.joins:
-        return choices
+    # One that joins another stands for itself all the same: what it joined may be rejected or withdrawn.
     opt_out = OptOut(
         body.request,
         body.selector,

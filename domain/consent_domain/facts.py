@@ -73,9 +73,10 @@ class Choices(Packed, frozen=True):
 
 
 class Succession(Packed, frozen=True):
-    """The other workspace that data from before `since` may belong to."""
+    """The other workspace that data from before `since` may belong to; `predecessor`: it was here before."""
 
     other: str
+    predecessor: bool
     since: Micros
     position: int
 
