@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+# Options for pytest, as in `make test PYTEST="-x tests/domain"`.
+PYTEST ?=
 MEMBERS := domain gate plumbing services/ledger services/projector deploy/local
 PACKAGES := domain/consent_domain gate/consent_gate plumbing/consent_plumbing services/ledger/consent_ledger \
     services/projector/consent_projector deploy/local/consent_local
@@ -11,16 +13,20 @@ BIN := .venv/bin
 # The machine's uv if there is one, else one in a virtual environment of its own.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: help setup lock test lint
+.PHONY: help setup lock up demo test test-containers lint bench
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
 
 setup: .venv/.installed ## make .venv with the locked dependencies and the members, editable
 
 .uv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed: name one, as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) lacks venv: install it (Debian: apt install python3-venv), or install uv" >&2; exit 1; }
 	$(PYTHON) -m venv .uv
-	.uv/bin/pip install --quiet uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 # Build isolation is off: the members are built with the hashed hatchling of the lock file.
 .venv/.installed: requirements.lock $(PROJECTS) | $(filter .uv/bin/uv,$(UV))
@@ -35,13 +41,26 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again into requir
 	    --no-emit-package consent-domain --no-emit-package consent-gate --no-emit-package consent-plumbing \
 	    $(PROJECTS) -o requirements.lock
 
-test: setup ## run the whole suite on real PostgreSQL and NATS
-	$(BIN)/pytest -q
+up: setup ## start everything on this host, until Ctrl-C
+	@exec $(BIN)/consent-local up
 
-lint: setup ## ruff, mypy, import arrows, SQL files, forbidden words
+demo: setup ## the main job as a story, from nothing, in a minute
+	@exec $(BIN)/consent-local demo
+
+test: setup ## run the whole suite on real PostgreSQL and NATS, embedded
+	$(BIN)/pytest -q $(PYTEST)
+
+test-containers: setup ## the same on servers in containers, if Docker answers
+	CONSENT_TEST_CONTAINERS=1 $(BIN)/pytest -q $(PYTEST)
+
+lint: setup ## ruff, mypy, import arrows, SQL files, documents, forbidden words
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(PACKAGES) tests/servers.py
+	$(BIN)/mypy $(PACKAGES) tests/servers.py tests/lint/docs.py
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tests/lint/sql_files.py
+	$(BIN)/python tests/lint/docs.py
 	$(BIN)/python tests/lint/forbidden_words.py
+
+bench: setup ## measure every figure beside its limit, as a table and as JSON
+	$(BIN)/python bench/run.py

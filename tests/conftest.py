@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from servers import fresh_database, nats_server, postgres_server
+from servers import fresh_database, kind, migrated_template, nats_server, postgres_server
+
+
+def pytest_report_header() -> list[str]:
+    return [
+        f"PostgreSQL: {kind('CONSENT_TEST_DATABASE_URL')}",
+        f"NATS: {kind('CONSENT_TEST_NATS_URL')}",
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +31,18 @@ def nats_url() -> Iterator[str]:
 @pytest_asyncio.fixture
 async def database_url(postgres_url: str) -> AsyncIterator[str]:
     async with fresh_database(postgres_url) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session")
+async def migrated_database_template(postgres_url: str) -> AsyncIterator[str]:
+    """Name of a database with every service's schema, to be copied and never connected to."""
+    async with migrated_template(postgres_url) as name:
+        yield name
+
+
+@pytest_asyncio.fixture
+async def migrated_database_url(postgres_url: str, migrated_database_template: str) -> AsyncIterator[str]:
+    """A database of the test's own, as after `migrate` of both services."""
+    async with fresh_database(postgres_url, template=migrated_database_template) as url:
         yield url

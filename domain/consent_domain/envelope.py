@@ -19,7 +19,8 @@ BYTES_MAX = 65_535
 """The longest entry that a tlog-tiles bundle can hold (C2SP tlog-tiles: 16-bit length)."""
 
 _encode_body = msgspec.json.Encoder().encode
-_BODY_DECODERS = {name: msgspec.json.Decoder(kind.body) for name, kind in BY_NAME.items()}
+_BODY_DECODERS = {name: msgspec.json.Decoder(kind.body).decode for name, kind in BY_NAME.items()}
+_STREAMS = tuple(f"{kind}/" for kind in STREAM_KINDS)
 
 
 class Event(NamedTuple):
@@ -33,7 +34,7 @@ class Event(NamedTuple):
     body: Body | None
 
 
-class _Envelope(msgspec.Struct, frozen=True):
+class _Envelope(msgspec.Struct, frozen=True, gc=False):
     specversion: str
     id: str
     source: str
@@ -48,7 +49,7 @@ class _Envelope(msgspec.Struct, frozen=True):
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 
-def encode(position: int, event_id: UUID, source: str, stream: str, time: Micros, body: Body) -> bytes:
+def encode(position: int, event_id: UUID | str, source: str, stream: str, time: Micros, body: Body) -> bytes:
     """The stored bytes of an event: structured JSON, UTF-8, one line.
 
     Raises Refused `event_too_large` above `BYTES_MAX`. Names are checked before, so nothing
@@ -86,18 +87,18 @@ def decode(stored: bytes) -> Event:
         time = parse_rfc3339(envelope.time)
     except Exception as error:
         raise Unreadable(f"the bytes are no event of this ledger: {error}") from error
-    if envelope.specversion != "1.0" or envelope.subject.partition("/")[0] not in STREAM_KINDS:
+    if envelope.specversion != "1.0" or not envelope.subject.startswith(_STREAMS):
         raise Unreadable("no CloudEvents 1.0 envelope, or an unknown stream", position=position)
-    kind = BY_NAME.get(envelope.type)
-    if kind is None:
+    decode_body = _BODY_DECODERS.get(envelope.type)
+    if decode_body is None:
         if envelope.effect == "none":
             return Event(position, envelope.id, envelope.subject, envelope.type, time, None)
         raise Unreadable(
             f"event type {envelope.type!r} is unknown here and changes standing", position=position
         )
     try:
-        body = _BODY_DECODERS[envelope.type].decode(envelope.data)
-    except msgspec.MsgspecError as error:
+        body = decode_body(envelope.data)
+    except Exception as error:  # also UnicodeDecodeError and RecursionError
         raise Unreadable(f"the body of {envelope.type} cannot be read: {error}", position=position) from error
     return Event(position, envelope.id, envelope.subject, envelope.type, time, body)
 
@@ -107,5 +108,5 @@ def stream_of(stored: bytes) -> tuple[str, int] | None:
     try:
         envelope = _decode_envelope(stored)
         return envelope.subject, int(envelope.sequence)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

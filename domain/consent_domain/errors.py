@@ -49,6 +49,10 @@ STATUS: dict[str, int] = {
     "authority_insufficient": 422,
     "event_too_large": 422,
     "idempotency_key_reused": 422,
+    # what a gate asks the feed after
+    "resync": 410,
+    "forked": 409,
+    "other_origin": 409,
     # the service
     "internal": 500,
     "outcome_unknown": 503,

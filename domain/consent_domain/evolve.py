@@ -112,7 +112,8 @@ def _organisation(facts: OrganisationFacts | None, event: Event) -> Organisation
         assert facts is None, "an organisation is registered once"
         return OrganisationFacts(event.position)
     assert facts is not None, "an organisation is registered before anything else happens to it"
-    return replace(facts, choices=_choices(facts.choices, event))
+    choices = _choices(facts.choices, event)
+    return facts if choices is facts.choices else replace(facts, choices=choices)
 
 
 def _workspace(facts: WorkspaceFacts | None, event: Event) -> WorkspaceFacts:
@@ -152,7 +153,8 @@ def _workspace(facts: WorkspaceFacts | None, event: Event) -> WorkspaceFacts:
             return replace(facts, successions=(*facts.successions, link))
         case events.WorkspaceErased():
             return replace(facts, erased_position=event.position)
-    return replace(facts, choices=_choices(facts.choices, event))
+    choices = _choices(facts.choices, event)
+    return facts if choices is facts.choices else replace(facts, choices=choices)
 
 
 # -- choices -------------------------------------------------------------------------------------------------

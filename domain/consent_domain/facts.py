@@ -16,7 +16,7 @@ NOTHING, OUTSIDE, EVERYTHING = 0, 1, 2
 """How much of what it names an objection stops now: nothing yet, what reaches outside, everything."""
 
 
-class Packed(msgspec.Struct, frozen=True, array_like=True):
+class Packed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A fact that packs as an array."""
 
 

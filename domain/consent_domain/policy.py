@@ -178,6 +178,29 @@ def widenings(old: PolicyRules | None, new: PolicyRules) -> list[Widening]:
     return found
 
 
+def offers(old: PolicyRules | None, new: PolicyRules) -> list[str]:
+    """Keys of the purposes that `new` permits to some who opt in, where `old` permitted nothing."""
+    before = {} if old is None else {purpose.key: purpose for purpose in old.purposes}
+    after = {purpose.key: purpose for purpose in new.purposes}
+    offered = (*PERMISSIVE, "opt_in")
+    return sorted(
+        {
+            key
+            for key, profile in _cases(old or new, new)
+            if key in after
+            and any(
+                _allows(new, after[key], profile, category, offered)
+                and not (
+                    old is not None
+                    and key in before
+                    and _allows(old, before[key], profile, category, offered)
+                )
+                for category in after[key].categories
+            )
+        }
+    )
+
+
 def turned_on(rules: PolicyRules, profile: Profile) -> list[str]:
     """Keys of the purposes that are on by default (`opt_out`) for a customer nobody asked, sorted."""
     return sorted(
@@ -195,9 +218,15 @@ def _reworded(was: Purpose, becomes: Purpose) -> bool:
     )
 
 
-def _allows(rules: PolicyRules, purpose: Purpose, profile: Profile, category: str | None) -> bool:
+def _allows(
+    rules: PolicyRules,
+    purpose: Purpose,
+    profile: Profile,
+    category: str | None,
+    regimes: tuple[str, ...] = PERMISSIVE,
+) -> bool:
     categories = purpose.categories if category is None else [category]
-    return regime_of(rules, purpose, profile) in PERMISSIVE and not any(
+    return regime_of(rules, purpose, profile) in regimes and not any(
         exclusions_of(rules, (purpose,), categories, profile)
     )
 

@@ -17,7 +17,13 @@ RECIPIENT = ("first_party", "affiliate", "third_party")
 
 
 class Wire(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
 ):
     """What every message of the contract shares: lowerCamelCase, zero values left out, nothing unknown."""
 

@@ -58,6 +58,7 @@ DENYING = {
     "stale": "the replica is older than the caller allows",
     "catching_up": "the replica is not complete yet",
     "halted": "the replica stopped following, because what it was sent cannot be",
+    "malformed": "the question itself is malformed",
     "undecided": "it could not be decided",
 }
 """Reasons that a denial may carry."""

@@ -7,15 +7,17 @@ because every consumer reads PostgreSQL for what it did not hear.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error
-from nats.js.api import PubAck, StorageType, StreamConfig
-from nats.js.errors import NotFoundError
+from nats.errors import ConnectionClosedError, Error
+from nats.js.api import Header, StorageType, StreamConfig
+from nats.js.errors import APIError, NotFoundError
 
 COMMITTED_SUBJECT = "consent.v1.committed"
 STREAM = "CONSENT_EVENTS"
@@ -25,7 +27,34 @@ PENDING_BYTES_MAX = 2 * 1024 * 1024
 ACKNOWLEDGEMENT_SECONDS_MAX = 5.0
 CLOSE_SECONDS_MAX = 2.0
 
+_WRONG_LAST_SEQUENCE = (10071, 10164)
+"""The codes by which a server says that a stream does not end where the publisher expected."""
+
 _log = structlog.get_logger()
+
+
+class WrongLastSequence(Exception):
+    """The stream does not end where its one writer believed."""
+
+
+class StreamEnd(NamedTuple):
+    """When the stream was made, its last sequence (0: none ever), and that message and its id.
+
+    `last` is None if the message is not there any more: a retention rule or a purge took it away.
+    """
+
+    created: datetime | None
+    sequence: int
+    last: bytes | None
+    last_id: str
+
+
+class Message(NamedTuple):
+    """One message of the stream; one with the same id within 2 minutes is stored once."""
+
+    subject: str
+    payload: bytes
+    id: str
 
 
 class Bus:
@@ -80,11 +109,16 @@ class Bus:
 
         await self._client.subscribe(subject, cb=deliver)
 
-    async def ensure_stream(self) -> None:
-        """Make the stream of all events if it is not there. Raises nats.errors.Error if NATS is down."""
+    async def stream_end(self) -> StreamEnd:
+        """The end of the stream of all events, which is made if it is not there.
+
+        Raises nats.errors.Error, TimeoutError or OSError if NATS does not answer.
+        """
+        if not self._client.is_connected:
+            raise ConnectionClosedError
         manager = self._client.jetstream(timeout=ACKNOWLEDGEMENT_SECONDS_MAX)
         try:
-            await manager.stream_info(STREAM)
+            information = await manager.stream_info(STREAM)
         except NotFoundError:
             config = StreamConfig(
                 name=STREAM,
@@ -92,20 +126,47 @@ class Bus:
                 storage=StorageType.FILE,
                 duplicate_window=DUPLICATE_WINDOW_SECONDS,
             )
-            await manager.add_stream(config)
+            information = await manager.add_stream(config)
+        sequence = information.state.last_seq
+        if sequence:
+            with suppress(NotFoundError):
+                message = await manager.get_msg(STREAM, sequence)
+                message_id = (message.headers or {}).get(Header.MSG_ID, "")
+                return StreamEnd(information.created, sequence, message.data or b"", message_id)
+        return StreamEnd(information.created, sequence, None, "")
 
-    async def publish_acknowledged(self, subject: str, payload: bytes, message_id: str) -> PubAck:
-        """Store a message in the stream; one with the same id within 2 minutes is stored once.
+    async def publish_in_order(self, messages: Sequence[Message], after_sequence: int) -> None:
+        """Store messages right after `after_sequence`, in order, each acknowledged within 5 s.
 
-        Raises nats.errors.Error or TimeoutError if it was not acknowledged within 5 s.
+        Raises WrongLastSequence at the first that the stream refuses since it ends elsewhere, or has
+        already (a message id is stored once in 2 minutes); nats.errors.Error, TimeoutError or OSError if
+        NATS does not acknowledge. What came before the failing message is stored, nothing behind it.
         """
-        return await self._client.jetstream().publish(
-            subject,
-            payload,
-            timeout=ACKNOWLEDGEMENT_SECONDS_MAX,
-            stream=STREAM,
-            headers={"Nats-Msg-Id": message_id},
+        if not self._client.is_connected:
+            raise ConnectionClosedError
+        stream = self._client.jetstream()
+        # Not publish_async: nats-py loses the refusals that the server answers it with (seen in 2.16). Tasks
+        # begin in the order of their making; should one overtake another, the server refuses it.
+        answers = await asyncio.gather(
+            *(
+                stream.publish(
+                    message.subject,
+                    message.payload,
+                    timeout=ACKNOWLEDGEMENT_SECONDS_MAX,
+                    stream=STREAM,
+                    headers={Header.MSG_ID: message.id, Header.EXPECTED_LAST_SEQUENCE: str(sequence - 1)},
+                )
+                for sequence, message in enumerate(messages, after_sequence + 1)
+            ),
+            return_exceptions=True,
         )
+        for sequence, answer in enumerate(answers, after_sequence + 1):
+            if isinstance(answer, APIError) and answer.err_code in _WRONG_LAST_SEQUENCE:
+                raise WrongLastSequence(str(answer)) from answer
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer.seq != sequence:
+                raise WrongLastSequence(f"stored at {answer.seq}, expected at {sequence}")
 
     async def close(self) -> None:
         """Stop trying, and disconnect."""

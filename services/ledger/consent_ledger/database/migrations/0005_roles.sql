@@ -15,5 +15,14 @@ $$;
 GRANT USAGE ON SCHEMA ledger TO consent_ledger, consent_projector;
 GRANT SELECT, INSERT ON ledger.events, ledger.idempotency, ledger.blobs, ledger.api_keys TO consent_ledger;
 GRANT SELECT, UPDATE ON ledger.head TO consent_ledger;
+-- ANALYZE after an import.
+DO $$
+BEGIN
+    -- The privilege is new in PostgreSQL 17; before it, autovacuum does the same a little later.
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        EXECUTE 'GRANT MAINTAIN ON ledger.events TO consent_ledger';
+    END IF;
+END
+$$;
 GRANT UPDATE (revoked_at) ON ledger.api_keys TO consent_ledger;
 GRANT SELECT ON ledger.events, ledger.head TO consent_projector;

@@ -1,6 +1,11 @@
--- All events of some streams, in order.
--- parameters: $1 streams text[]
--- columns: stream text, version integer, position bigint, body bytea
+-- All events of some streams, those of a stream in order. LATERAL with OFFSET keeps to the index, as in outcomes_by_key.
+-- parameters: $1 streams text[] (each once)
+-- columns: position bigint, stream text, version integer, body bytea
 -- errors: none
 -- locks: none
-SELECT stream, version, position, body FROM ledger.events WHERE stream = ANY ($1::text[]) ORDER BY position
+SELECT past.position, past.stream, past.version, past.body
+FROM unnest($1::text[]) AS asked (stream)
+CROSS JOIN LATERAL (
+    SELECT e.position, e.stream, e.version, e.body FROM ledger.events AS e
+    WHERE e.stream = asked.stream ORDER BY e.version OFFSET 0
+) AS past

@@ -1,0 +1,61 @@
+"""HTTP checks a second: one worker, authenticated, beside a bare ASGI application in the same run.
+
+.venv/bin/python bench/http_check.py [--json] [--seconds 5] [--workspaces 10000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import msgspec
+from http_load import Load, request, run
+from http_report import Line, report
+from http_servers import bare, enrol_many, ledger
+
+CONNECTIONS = 32
+BATCH_WORKSPACES = 10_000
+PURPOSE = "ranking.train"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--workspaces", type=int, default=10_000)
+    asked = parser.parse_args()
+    names = [f"workspace-{number:07d}" for number in range(asked.workspaces)]
+    with ledger() as served, bare() as bare_port:
+        enrol_many(served, names)
+        key = served.keys["pipeline"]
+        bodies = [msgspec.json.encode({"workspace": name, "purpose": PURPOSE}) for name in names]
+        checks = [request("POST", "/v1/check", body, key) for body in bodies]
+        batch = {"purpose": PURPOSE, "workspaces": (names * BATCH_WORKSPACES)[:BATCH_WORKSPACES]}
+        batches = [request("POST", "/v1/check/batch", msgspec.json.encode(batch), key)]
+        limit = run(Load(bare_port, CONNECTIONS, asked.seconds, checks))
+        check = run(Load(served.port, CONNECTIONS, asked.seconds, checks))
+        many = run(Load(served.port, 2, asked.seconds, batches))
+        routed = [request("GET", "/health/live")]
+        live = run(Load(served.port, CONNECTIONS, asked.seconds, routed))
+    decisions = many.a_second * BATCH_WORKSPACES
+    report(
+        "HTTP check, one worker; the load generator shares the cores",
+        [
+            Line("bare ASGI application, 32 connections", limit.a_second, limit.p50_ms, limit.p99_ms),
+            Line(
+                "check, 32 connections, authenticated", check.a_second, check.p50_ms, check.p99_ms, 20_000, 5
+            ),
+            Line("a route through Litestar (health)", live.a_second, live.p50_ms, live.p99_ms),
+            Line("decisions in batches of 10,000", decisions, many.p50_ms, many.p99_ms, 500_000),
+        ],
+        served.folder.parent,
+        asked.json,
+        errors=limit.errors + check.errors + many.errors + live.errors,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Where the ledger is, and the API key: from a flag, else the environment, else a file.
+
+The file is TOML with `url`, `token` and, if wanted, `feed_key` (the ledger's public key, which the
+gate then pins) and `replica` (the folder of the gate's replica). The `credentials.json` that
+`consent-local up` writes will do as well: of its keys, the one that the command needs is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from consent_domain.errors import ConsentError
+
+NAMES = ("url", "token", "feed_key", "replica")
+HOW_TO_SAY = "say it by --{0}, by CONSENT_{1}, or as `{0}` in consent.toml"
+
+
+class Settings(NamedTuple):
+    """What a command works with. `feed_key` and `replica` may be empty."""
+
+    url: str
+    token: str
+    feed_key: str
+    replica: str
+
+
+def settings(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], config: str | None, role: str
+) -> Settings:
+    """The settings of a command that needs the key of `role`.
+
+    Raises ConsentError `invalid_value` for a file that cannot be read, or a url or token that nobody gave.
+    """
+    file = _file(config or environment.get("CONSENT_CONFIG"), environment)
+    written = {} if file is None else _read(file, role)
+    found = {
+        name: flags.get(name) or environment.get(f"CONSENT_{name.upper()}") or written.get(name, "")
+        for name in NAMES
+    }
+    for name, what in (("url", "the ledger's address"), ("token", "an API key")):
+        if not found[name]:
+            raise ConsentError("invalid_value", f"{what} is missing: {HOW_TO_SAY.format(name, name.upper())}")
+    if not found["url"].startswith(("http://", "https://")):
+        raise ConsentError(
+            "invalid_value", f"the address {found['url']!r} must begin with http:// or https://"
+        )
+    if not found["token"].isascii() or not found["token"].isprintable() or " " in found["token"]:
+        raise ConsentError("invalid_value", "the API key has characters that no key has; copy it again")
+    return Settings(**found)
+
+
+def _file(named: str | None, environment: Mapping[str, str]) -> Path | None:
+    if named:
+        return Path(named)
+    own = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "consent" / "config.toml"
+    return next((path for path in (Path("consent.toml"), own) if path.is_file()), None)
+
+
+def _read(path: Path, role: str) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return _credentials(json.loads(text), role) if path.suffix == ".json" else _toml(path, text)
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise ConsentError("invalid_value", f"the settings in {path} cannot be read: {error}") from error
+
+
+def _toml(path: Path, text: str) -> dict[str, str]:
+    found = tomllib.loads(text)
+    for name, value in found.items():
+        if name not in NAMES or not isinstance(value, str):
+            raise ConsentError(
+                "invalid_value", f"{path} has {name} = {value!r}; it may have {', '.join(NAMES)}, all texts"
+            )
+    return found
+
+
+def _credentials(found: dict[str, object], role: str) -> dict[str, str]:
+    keys = found["keys"]
+    assert isinstance(keys, dict), "credentials.json holds a key for each role"
+    return {"url": str(found["url"]), "token": str(keys[role]), "feed_key": str(found.get("feedKey", ""))}
+
+
+def environment_of_process() -> Mapping[str, str]:
+    """The environment as it is."""
+    return os.environ

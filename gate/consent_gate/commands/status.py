@@ -1,0 +1,65 @@
+"""`consent status`: whether checks and filters could be answered now."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from consent_domain.errors import ConsentError
+
+from consent_gate.commands.ledger import Ledger
+from consent_gate.commands.settings import Settings
+from consent_gate.commands.terminal import painted, table
+from consent_gate.following import default_folder
+from consent_gate.gate import Gate
+from consent_gate.replica import Replica
+
+READY, NOT_READY = 0, 2
+
+
+def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> int:
+    """Print how the ledger, the API key and this host's replica are; 0 if checks can be answered, else 2."""
+    found: dict[str, Any] = {"url": settings.url, "ledger": ledger.health(), "key": _key(ledger)}
+    folder = (
+        Path(settings.replica)
+        if settings.replica
+        else default_folder(settings.url, settings.feed_key or None)
+    )
+    found["replica"] = {"folder": str(folder), **_replica(folder)}
+    print(json.dumps(found) if options.json else in_words(found))
+    return READY if found["ledger"]["ready"] and found["key"] == "accepted" else NOT_READY
+
+
+def _key(ledger: Ledger) -> str:
+    try:
+        ledger.get("/v1/policies")
+    except ConsentError as error:
+        return str(error)
+    return "accepted"
+
+
+def _replica(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        return {"state": "none", "why": "the first `consent filter` or gate fetches it"}
+    found = Gate(Replica.open(folder)).status()
+    return {"state": found.state, "token": found.token, "stalenessSeconds": found.staleness, "why": found.why}
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """The same for people."""
+    ledger, replica = found["ledger"], found["replica"]
+    ready = painted("ready", "permit") if ledger["ready"] else painted("not ready", "deny")
+    rows = [
+        ["ledger", f"{found['url']}: {ready}{_aside(', '.join(ledger.get('failures', [])))}"],
+        ["position", f"{ledger.get('position') or 'none'}, {ledger.get('stalenessMs', 0)} ms old"],
+        ["API key", found["key"]],
+        ["replica", f"{replica['state']}{_aside(replica['why'])}"],
+        ["", replica["folder"]],
+    ]
+    return table(rows)
+
+
+def _aside(text: str) -> str:
+    return f" ({text})" if text else ""

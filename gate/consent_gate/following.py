@@ -1,0 +1,112 @@
+"""A thread that follows: a loop of its own, so that gates work in any program, with or without asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+from consent_gate.follower import Follower, Source
+from consent_gate.http_source import HttpSource
+from consent_gate.replica import Replica
+from consent_gate.signatures import Verifier
+
+STOP_SECONDS_MAX = 5.0
+
+
+class ClosableSource(Source, Protocol):
+    """A source that holds connections."""
+
+    def close(self) -> Awaitable[None]:
+        """Give them back."""
+
+
+class ThreadFollowing:
+    """Runs a follower in a thread of this process, from `start` to `stop` or the end of the process."""
+
+    def __init__(
+        self, replica: Replica, make_source: Callable[[], ClosableSource], origin: str | None = None
+    ) -> None:
+        """`make_source` is called inside the thread's loop."""
+        self._replica = replica
+        self._make_source = make_source
+        self._origin = origin
+        self._pid = 0
+        self._follower: Follower | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._lock = threading.Lock()
+
+    @property
+    def why(self) -> str:
+        """What went wrong last, empty if nothing did."""
+        return "" if self._follower is None else self._follower.why
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that follows."""
+        return self._follower is not None and self._follower.leads
+
+    def start(self) -> None:
+        """Begin. After a fork, whose child has no threads, begin again. Otherwise nothing."""
+        if self._pid == os.getpid():
+            return
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="consent-gate", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, waiting at most 5 s for the step that is going on."""
+        if self._pid != os.getpid() or self._thread is None:
+            return
+        with self._lock:
+            self._stopping = True
+            if self._loop is not None and self._task is not None:
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        self._thread.join(STOP_SECONDS_MAX)
+
+    def _run(self) -> None:
+        asyncio.run(self._follow())
+
+    async def _follow(self) -> None:
+        with self._lock:
+            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+            if self._stopping:
+                return
+        source = self._make_source()
+        self._follower = follower = Follower(self._replica, source, self._origin)
+        try:
+            while True:
+                seconds = await follower.step()
+                await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            pass
+        finally:
+            with self._lock:
+                self._loop = self._task = None
+            follower.close()
+            await source.close()
+
+
+class HttpFollowing(ThreadFollowing):
+    """Follows the feed of the ledger at a URL."""
+
+    def __init__(self, replica: Replica, url: str, token: str, verifier_key: str | None) -> None:
+        """Raises ConsentError `invalid_value` for a verifier key that is none."""
+        verifier = None if verifier_key is None else Verifier.parse(verifier_key)
+        super().__init__(replica, lambda: HttpSource(url, token, verifier))
+
+
+def default_folder(url: str, verifier_key: str | None) -> Path:
+    """Where this user's gates on one ledger, with one key pinned, share their replica."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    named = hashlib.sha256(f"{url}\n{verifier_key or ''}".encode()).hexdigest()
+    return cache / "consent-gate" / named[:32]

@@ -1,0 +1,75 @@
+"""One moment of a replica, held still for as long as a job takes.
+
+A job over a whole file asks thousands of questions and must answer them all as of one position and
+one ledger time. It also must know what was recorded before it began: so it waits for a watermark
+that was asked for after that, whatever age the gate would allow.
+
+The facts are read in one transaction, whose pages the replica keeps meanwhile: an hour of a busy
+ledger costs some hundred megabytes, which come back when the job ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import lmdb
+from consent_domain.errors import ConsentError
+from consent_domain.identifiers import Token
+from consent_domain.instants import Micros
+
+from consent_gate.boot import boot_nanoseconds
+from consent_gate.gate import Gate
+from consent_gate.reader import Reader, View, snapshot_of
+from consent_gate.store import Snapshot
+
+PIN_SECONDS_MAX = 60.0
+_POLL_SECONDS = 0.01
+
+
+class Pin:
+    """The facts at one position, judged at one ledger time. Not to be used after `pinned` ended."""
+
+    def __init__(self, snapshot: Snapshot, view: View) -> None:
+        self.snapshot = snapshot
+        self.token: Token = view.token
+        self.at: Micros = view.at
+
+
+@contextmanager
+def pinned(gate: Gate, seconds_max: float = PIN_SECONDS_MAX) -> Iterator[Pin]:
+    """A moment that knows all that was recorded before this call.
+
+    Raises ConsentError `stale` if the gate does not get there within `seconds_max`.
+    """
+    begun = boot_nanoseconds()
+    deadline = time.monotonic() + seconds_max
+    reader = Reader(gate.replica, lambda: None)
+    while True:
+        found = _begin(reader)
+        if found is not None:
+            transaction, view = found
+            if not view.problem and view.asked >= begun:
+                break
+            transaction.abort()
+        if time.monotonic() >= deadline:
+            status = gate.status()
+            why = f" ({status.why})" if status.why else ""
+            raise ConsentError(
+                "stale",
+                f"no fresh state of the ledger came within {seconds_max:.0f} s: {status.state}{why}",
+            )
+        reader.open_again()
+        time.sleep(_POLL_SECONDS)
+    try:
+        yield Pin(snapshot_of(transaction, view), view)
+    finally:
+        transaction.abort()
+
+
+def _begin(reader: Reader) -> tuple[lmdb.Transaction, View] | None:
+    try:
+        return reader.begin()
+    except (ConsentError, lmdb.Error):
+        return None  # no replica yet, or one that is just being replaced

@@ -1,0 +1,319 @@
+"""The replica of a host: a folder that all processes share, one of them writes, and any may read.
+
+    leader.lock          held by the process that follows the ledger
+    current              names the environment in use, the boot it was written in, and its map size
+    <name>/              an LMDB environment (`cells` says what is in it)
+
+Rules:
+
+1. Rows, position and watermark change in one transaction.
+2. Nothing is written through to the disk (`sync=False`): a replica of another boot may be
+   torn, so it is thrown away without being opened.
+3. A snapshot is built in an environment of its own and switched to when complete. The one it
+   replaces is marked, so that readers move on within the next check.
+4. A map is never grown under its readers: when full, the replica is rewritten into a larger one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import lmdb
+import msgspec
+from consent_domain.errors import ConsentError
+from consent_domain.feed import Row
+from consent_domain.instants import Micros
+from msgspec.structs import replace
+
+from consent_gate.boot import boot_id
+from consent_gate.cells import FORMAT, Meta
+from consent_gate.environments import MAP_BYTES, environment
+from consent_gate.store import Change, Snapshot, Store
+
+_COPY_ROWS = 10_000
+
+
+class Recorded(NamedTuple):
+    """An event as the ledger stored it."""
+
+    position: int
+    stream: str
+    body: bytes
+
+
+class Mark(NamedTuple):
+    """The log stood at `position` at its own `time`, by a request sent at `asked` (boot clock, ns)."""
+
+    epoch: int
+    position: int
+    time: Micros
+    asked: int
+
+
+class _Current(msgspec.Struct, frozen=True):
+    environment: str
+    boot: str
+    format: int
+    map_bytes: int
+
+
+class Replica:
+    """The folder as one process sees it. Reading is for anybody, changing for whoever leads."""
+
+    def __init__(self, folder: Path, map_bytes: int = MAP_BYTES) -> None:
+        self.folder = folder
+        self._map_bytes = map_bytes
+        self._store: Store | None = None
+        self._name = ""
+
+    @classmethod
+    def open(cls, folder: Path | str, map_bytes: int = MAP_BYTES) -> Replica:
+        """The replica at `folder`, made if it is not there. Raises OSError if it cannot be."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path, map_bytes)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def store(self) -> Store | None:
+        """The environment in use, None if there is none of this boot. Costs a file read."""
+        current = self._read_current()
+        if current is None:
+            self._store, self._name = None, ""
+            return None
+        held = self._store
+        if held is None or self._name != current.environment or held.environment.pid != os.getpid():
+            try:
+                held = Store(environment(self.folder / current.environment, current.map_bytes))
+            except lmdb.Error:
+                return None  # removed since `current` was read; the next call finds the one switched to
+            self._store, self._name = held, current.environment
+        return held
+
+    @property
+    def meta(self) -> Meta | None:
+        """What the replica stands on, None if there is none of this boot."""
+        store = self.store()
+        if store is None:
+            return None
+        with store.snapshot() as snapshot:
+            return snapshot.meta
+
+    @property
+    def position(self) -> int:
+        """The last position whose consequences every check on this host sees; 0 for none."""
+        meta = self.meta
+        return meta.position if meta is not None and meta.complete else 0
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """All facts as of one position. Raises ConsentError `unavailable` if there is no replica."""
+        with self._require().snapshot() as snapshot:
+            yield snapshot
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def apply_rows(self, rows: Iterable[Row], through: int, time: Micros, mark: Mark | None = None) -> None:
+        """Take the rows changed since `position`, all of them, and stand at `through`.
+
+        `time` is the ledger's when they were read, or later.
+
+        Raises ConsentError `wrong_state` if that is behind; lmdb.Error if it cannot be kept.
+        """
+
+        def rows_in(change: Change) -> None:
+            if through < change.meta.position:
+                raise ConsentError("wrong_state", f"at {change.meta.position} already, and not at {through}")
+            for row in rows:
+                change.put_row(*row)
+            change.meta = _noted(_at(change.meta, through, time), mark)
+
+        self._change(rows_in)
+
+    def apply_events(self, events: Sequence[Recorded], mark: Mark | None = None) -> None:
+        """Fold events that follow each other and the replica's position; stand at the last one.
+
+        Raises ConsentError `wrong_state` for a gap, and applies nothing then; lmdb.Error as above.
+        """
+
+        def events_in(change: Change) -> None:
+            for event in events:
+                if event.position != change.meta.position + 1:
+                    raise ConsentError(
+                        "wrong_state", f"at {change.meta.position}, and {event.position} does not follow"
+                    )
+                change.fold(*event)
+            change.meta = _noted(change.meta, mark)
+
+        self._change(events_in)
+
+    def note_watermark(self, mark: Mark) -> None:
+        """Count a watermark, if the replica has reached it and knows none that is newer."""
+        self._change(lambda change: setattr(change, "meta", _noted(change.meta, mark)))
+
+    def forsake(self) -> None:
+        """Answer no more from what is there: it is to be fetched anew."""
+        if self.store() is not None:
+            self._change(lambda change: setattr(change, "meta", replace(change.meta, complete=False)))
+
+    def halt(self, reason: str) -> None:
+        """Deny everything on this host, from the next check on; empty: no longer."""
+        if self.store() is not None:
+            self._change(lambda change: setattr(change, "meta", replace(change.meta, halted=reason)))
+
+    def reader_check(self) -> int:
+        """Free the reader slots of processes that died; how many."""
+        store = self.store()
+        return 0 if store is None else int(store.environment.lmdb.reader_check())
+
+    def build(self, origin: str, epoch: int) -> Build:
+        """Begin a replica anew. What it replaces answers no more."""
+        self.forsake()
+        return Build(self, Meta(FORMAT, boot_id(), origin, epoch))
+
+    def clear_others(self) -> None:
+        """Remove every environment but the one in use: half-built ones, and those of another boot."""
+        current = self._read_current()
+        kept = "" if current is None else current.environment
+        for path in self.folder.iterdir():
+            if path.is_dir() and path.name != kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _require(self) -> Store:
+        store = self.store()
+        if store is None:
+            raise ConsentError("unavailable", "there is no replica yet; it is being fetched")
+        return store
+
+    def _change(self, apply: Callable[[Change], None]) -> None:
+        store = self._require()
+        try:
+            with store.change() as change:
+                apply(change)
+        except lmdb.MapFullError:
+            self._grow(store)
+            with self._require().change() as change:
+                apply(change)
+
+    def _grow(self, full: Store) -> None:
+        map_bytes = 2 * int(full.environment.lmdb.info()["map_size"])
+        name = _new_name()
+        larger = environment(self.folder / name, map_bytes, create=True)
+        _copy_in_order(full, Store(larger))
+        self._switch(name, map_bytes)
+
+    def _switch(self, name: str, map_bytes: int) -> None:
+        replaced = self.store()
+        current = _Current(name, boot_id(), FORMAT, map_bytes)
+        temporary = self.folder / f"current.{secrets.token_hex(4)}"
+        temporary.write_bytes(msgspec.json.encode(current))
+        os.replace(temporary, self.folder / "current")
+        if replaced is not None:
+            _mark_superseded(replaced)
+        self.clear_others()
+
+    def _read_current(self) -> _Current | None:
+        try:
+            current = msgspec.json.decode((self.folder / "current").read_bytes(), type=_Current)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        ours = current.boot == boot_id() and current.format == FORMAT
+        return current if ours and (self.folder / current.environment).is_dir() else None
+
+
+class Build:
+    """A replica on its way: rows in any order, as many as there are, then `finish`."""
+
+    def __init__(self, replica: Replica, meta: Meta) -> None:
+        self._replica = replica
+        self._meta = meta
+        self._map_bytes = replica._map_bytes
+        self._name = _new_name()
+        self._store = Store(environment(replica.folder / f"{self._name}.rows", self._map_bytes, create=True))
+        with self._store.change(meta):
+            pass
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Take more rows; a later one of the same id replaces an earlier one. Raises lmdb.Error."""
+        rows = list(rows)
+        try:
+            with self._store.change() as change:
+                for row in rows:
+                    change.put_row(*row)
+        except lmdb.MapFullError:
+            self._grow()
+            self.add(rows)
+
+    def finish(self, through: int, time: Micros = 0, mark: Mark | None = None) -> None:
+        """Write the rows in order, so that pages are full, and switch to them, standing at `through`."""
+        with self._store.change() as change:
+            change.meta = _noted(_at(replace(change.meta, complete=True), through, time), mark)
+        ordered = environment(self._replica.folder / self._name, self._map_bytes, create=True)
+        _copy_in_order(self._store, Store(ordered))
+        self._replica._switch(self._name, self._map_bytes)
+
+    def _grow(self) -> None:
+        self._map_bytes *= 2
+        larger = environment(
+            self._replica.folder / f"{self._name}.{self._map_bytes}", self._map_bytes, create=True
+        )
+        _copy_in_order(self._store, Store(larger))
+        self._store = Store(larger)
+
+
+def _at(meta: Meta, position: int, time: Micros) -> Meta:
+    return replace(meta, position=position, time=max(meta.time, time))
+
+
+def _noted(meta: Meta, mark: Mark | None) -> Meta:
+    """`meta` with a watermark, if it can count: reached, of this epoch, and newer in both clocks.
+
+    An answer that is replayed has no newer time, so it keeps nothing fresh.
+    """
+    if (
+        mark is None
+        or mark.epoch != meta.epoch
+        or mark.position > meta.position
+        or mark.position < meta.watermark_position
+        or mark.time <= meta.watermark_time
+        or mark.asked <= meta.watermark_asked
+    ):
+        return meta
+    return replace(
+        meta,
+        time=max(meta.time, mark.time),
+        watermark_position=mark.position,
+        watermark_time=mark.time,
+        watermark_asked=mark.asked,
+    )
+
+
+def _copy_in_order(source: Store, target: Store) -> None:
+    with source.environment.lmdb.begin() as reading:
+        rows = iter(reading.cursor())
+        with target.environment.lmdb.begin(write=True) as writing:
+            cursor = writing.cursor()
+            while chunk := list(islice(rows, _COPY_ROWS)):
+                cursor.putmulti(chunk, append=True)
+
+
+def _mark_superseded(store: Store) -> None:
+    try:
+        with store.change() as change:
+            change.meta = replace(change.meta, superseded=True)
+    except lmdb.MapFullError:
+        # No page is free for the mark. Readers look at `current` again as soon as their watermark is stale.
+        return
+
+
+def _new_name() -> str:
+    return f"replica-{secrets.token_hex(8)}"

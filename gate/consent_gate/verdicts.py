@@ -1,0 +1,151 @@
+"""Verdicts on many rows: for each workspace once, at which collection times which verdict holds.
+
+A row's verdict depends on its workspace and its collection time. For one workspace, or all plain
+ones of a class, it changes only at a few instants; between them it is what `settle` says of any
+instant there. So `settle` is asked once a stretch, and rows only compare numbers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from consent_domain.decide import AHEAD_MAX, Collected, Decision, settle
+from consent_domain.facts import WorkspaceFacts
+from consent_domain.grounds import Case, prepare
+from consent_domain.identifiers import is_id
+from consent_domain.instants import Micros
+from consent_domain.ruling import BEGINNING, Ruling, Snapshot, for_member, rule_case, rule_class
+
+
+class Verdict(NamedTuple):
+    """What a row can be told: permitted or not, the code of the first reason, and what lies behind it."""
+
+    permit: bool
+    code: str
+    because: str = ""
+
+
+class Step(NamedTuple):
+    """From `start` (inclusive) to the next step's: the number of the verdict on data collected then."""
+
+    start: Micros
+    verdict: int
+
+
+class Standing(NamedTuple):
+    """One workspace: its line of steps, from when on the line counts, and the verdict without a time.
+
+    Before `since` the verdict is `before_enrolment`.
+    """
+
+    line: int
+    since: Micros
+    unstated: int
+
+
+class _Class(NamedTuple):
+    ruling: Ruling
+    line: int
+    unstated: list[Step]
+
+
+NO_WORKSPACE, BEFORE_ENROLMENT = 0, 1
+"""Numbers of the verdicts on rows without an owner, and on rows older than the workspace."""
+
+
+class Verdicts:
+    """All verdicts on one purpose, as of one snapshot and ledger time. Grows with what is asked for."""
+
+    def __init__(
+        self, snapshot: Snapshot, at: Micros, purpose: str, categories: tuple[str, ...] = ()
+    ) -> None:
+        """`snapshot` must stay readable. No category means all that the purpose takes."""
+        self.at = at
+        self.table: list[Verdict] = [Verdict(False, "no_workspace"), Verdict(False, "before_enrolment")]
+        """Every verdict given so far, by number."""
+        self.lines: list[tuple[Step, ...]] = []
+        """Every line of steps so far, by number; the first step of each starts before anything."""
+        self._snapshot = snapshot
+        self._case: Case = prepare(snapshot.book, purpose, categories, at)
+        self._numbers = {verdict: number for number, verdict in enumerate(self.table)}
+        self._line_numbers: dict[tuple[Step, ...], int] = {}
+        self._known: dict[str, Standing] = {}
+        self._classes: dict[tuple[str, ...], _Class] = {}
+
+    @property
+    def policy_version(self) -> str:
+        """The version of the policy in force, empty for none."""
+        return self._case.policies[-1].version if self._case.policies else ""
+
+    def standing(self, workspace: str) -> Standing:
+        """Where a workspace stands. About 10 µs for one that is plain, 50 µs with a history, once each.
+
+        Raises as the snapshot does, and for nothing that a workspace could be called.
+        """
+        known = self._known.get(workspace)
+        if known is None:
+            known = self._known[workspace] = self._stand(workspace)
+        return known
+
+    def _stand(self, workspace: str) -> Standing:
+        facts = self._snapshot.workspace(workspace) if is_id(workspace) else None
+        if facts is not None and facts.attributes and facts.is_plain:
+            shared = self._member(facts)
+            if shared is not None:
+                return shared
+        ruling = rule_case(self._case, self._snapshot, workspace, self.at)
+        return Standing(self._line(ruling), BEGINNING, self._number(settle(ruling, None, self.at)))
+
+    def _member(self, facts: WorkspaceFacts) -> Standing | None:
+        """A plain workspace's standing from its class's, None where the class cannot say it exactly."""
+        one = facts.attributes[0]
+        profile = (facts.kind, one.plan, one.region, one.contract, one.organisation)
+        shared = self._classes.get(profile)
+        if shared is None:
+            shared = self._classes[profile] = self._class(facts)
+        if not shared.ruling.permit:
+            return Standing(shared.line, BEGINNING, shared.unstated[0].verdict)
+        since = facts.customer_since
+        in_reach = any(end is None or since < end for _, end in shared.ruling.windows)
+        if since > self.at or not in_reach or (one.since, one.position) != (since, facts.position):
+            return None
+        starts = [step.start for step in shared.unstated]
+        return Standing(shared.line, since, shared.unstated[bisect_right(starts, since) - 1].verdict)
+
+    def _class(self, facts: WorkspaceFacts) -> _Class:
+        organisation = facts.attributes[0].organisation
+        ruling = rule_class(
+            self._case, self._snapshot.organisation(organisation) if organisation else None, facts, self.at
+        )
+        starts = [segment.start for segment in ruling.timeline] or [BEGINNING]
+        unstated = [
+            Step(start, self._number(settle(for_member(ruling, facts.position, start), None, self.at)))
+            for start in starts
+        ]
+        return _Class(ruling, self._line(ruling), unstated)
+
+    def _line(self, ruling: Ruling) -> int:
+        starts = {BEGINNING, self.at + AHEAD_MAX + 1, *(segment.start for segment in ruling.timeline)}
+        if ruling.valid_until is not None:
+            starts.add(ruling.valid_until)
+        steps: list[Step] = []
+        for start in sorted(starts):
+            verdict = self._number(settle(ruling, Collected(start, start), self.at))
+            if not steps or steps[-1].verdict != verdict:
+                steps.append(Step(start, verdict))
+        line = tuple(steps)
+        number = self._line_numbers.get(line)
+        if number is None:
+            number = self._line_numbers[line] = len(self.lines)
+            self.lines.append(line)
+        return number
+
+    def _number(self, decision: Decision) -> int:
+        codes = [reason.code for reason in decision.reasons[:2]]
+        verdict = Verdict(decision.permit, *codes)
+        number = self._numbers.get(verdict)
+        if number is None:
+            number = self._numbers[verdict] = len(self.table)
+            self.table.append(verdict)
+        return number

@@ -1,0 +1,259 @@
+"""One call of an operation, however it came in, and its answer; the operation's own description.
+
+Litestar's handlers and the dispatcher in front of it make the same `Call` by the same `admit`, and
+hand it to the same function: what is authorised, limited, refused and answered is one thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+from consent_domain.errors import ConsentError
+from consent_domain.identifiers import require_id
+
+from consent_ledger.api_keys import Principal
+from consent_ledger.http import permissions
+from consent_ledger.http.json_body import require_shallow
+
+if TYPE_CHECKING:
+    from consent_ledger.worker import Worker
+
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+COMMAND_BYTES_MAX = 256 * 1024
+"""A single command: four times the largest event, for what only its words take."""
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+"""100,000 ids of 128 characters, quoted, and what surrounds them."""
+COMMANDS_BYTES_MAX = 8 * 1024 * 1024
+IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+
+Headers = Iterable[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[Any]]
+
+
+class Parameter(NamedTuple):
+    """A query parameter: its name, a JSON Schema of its text, and a sentence."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What an operation is for, who may call it, what it takes and answers: the description reads it."""
+
+    id: str
+    tag: str
+    summary: str
+    roles: frozenset[str]
+    body: Any = None
+    """The message of the body, or None if it takes none."""
+    from_path: tuple[str, ...] = ()
+    """Members of `body` that the path gives instead."""
+    body_type: str = JSON
+    body_bytes_max: int = COMMAND_BYTES_MAX
+    streamed: bool = False
+    """The handler reads the body itself, bit by bit."""
+    parameters: tuple[Parameter, ...] = ()
+    answer: Any = None
+    """The message of the answer; None where it is no JSON."""
+    answer_type: str = JSON
+    statuses: tuple[int, ...] = (200,)
+    writes: bool = False
+    """It takes `Idempotency-Key`, `If-Match` and `?dryRun=`."""
+    refusals: tuple[str, ...] = ()
+    """Codes that only this operation answers with; the common ones are added to all."""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether no key is needed. No principal ever has this role."""
+        return self.roles == permissions.PUBLIC
+
+
+DRY_RUN = Parameter(
+    "dryRun", {"type": "string", "enum": ["true", "false"]}, "`true`: say what would happen, record nothing."
+)
+
+
+class Answer(NamedTuple):
+    """A status, a body, and headers beside the content's type and length."""
+
+    status: int
+    body: bytes
+    headers: list[tuple[bytes, bytes]] = []
+    media_type: str = JSON
+
+
+@dataclass(slots=True)
+class Call:
+    """Who calls, and with what. `body` is whole, within its limit, and not too deep."""
+
+    worker: Worker
+    principal: Principal
+    headers: Headers
+    path: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def id_in_path(self, name: str) -> str:
+        """The id that the path names. Raises ConsentError `invalid_id`."""
+        return require_id(self.path[name], name)
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The `Idempotency-Key`: 1 to 255 visible characters of ASCII. Raises ConsentError `malformed`."""
+        given = header(self.headers, b"idempotency-key")
+        if given is None:
+            return None
+        if not 1 <= len(given) <= IDEMPOTENCY_KEY_CHARACTERS_MAX or not all(
+            32 < byte < 127 for byte in given
+        ):
+            raise ConsentError("malformed", "Idempotency-Key takes 1 to 255 visible ASCII characters")
+        return given.decode()
+
+    @property
+    def expected_version(self) -> int | None:
+        """The version in `If-Match: "<version>"`. Raises ConsentError `malformed` for another form."""
+        given = header(self.headers, b"if-match")
+        if given is None:
+            return None
+        digits = given[1:-1]
+        if not (given[:1] == given[-1:] == b'"' and digits.isdigit() and len(digits) <= 10):
+            raise ConsentError("malformed", 'If-Match takes the ETag of a read, such as "7"')
+        return int(digits)
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether `?dryRun=true`."""
+        return self.query.get(DRY_RUN.name) == "true"
+
+    def number(self, name: str, default: int, lowest: int, highest: int) -> int:
+        """A whole number of the query within its bounds. Raises ConsentError `malformed`."""
+        given = self.query.get(name)
+        if given is None:
+            return default
+        if (
+            not (given.isascii() and given.isdigit() and len(given) <= 19)
+            or not lowest <= int(given) <= highest
+        ):
+            raise ConsentError("malformed", f"{name} is a whole number from {lowest} to {highest}")
+        return int(given)
+
+
+def header(headers: Headers, name: bytes) -> bytes | None:
+    """The value of the header called `name` (lower case), or None. Raises ConsentError if it comes twice."""
+    found = None
+    for key, value in headers:
+        if key == name:
+            if found is not None:
+                raise ConsentError("malformed", f"the header {name.decode()} comes twice")
+            found = value
+    return found
+
+
+def authorise(worker: Worker, operation: Operation, headers: Headers) -> Principal | None:
+    """Who calls, None on public operations.
+
+    Raises ConsentError `unauthenticated`, `forbidden`, or `unavailable` if the keys are not known.
+    """
+    if operation.is_public:
+        return None
+    principal = worker.keys.authenticate(header(headers, b"authorization"))
+    permissions.require_role(principal, operation.roles)
+    return principal
+
+
+def query_of(operation: Operation, query_string: bytes) -> dict[str, str]:
+    """The parameters of the query.
+
+    Raises ConsentError `malformed` for one that the operation does not take, so that a mistyped
+    `dryRun` does not write.
+    """
+    if not query_string:
+        return {}
+    taken = {parameter.name: parameter for parameter in operation.parameters}
+    if operation.writes:
+        taken[DRY_RUN.name] = DRY_RUN
+    try:
+        pairs = parse_qsl(query_string.decode(), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError as error:
+        raise ConsentError("malformed", "the query cannot be read") from error
+    query: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in taken or name in query:
+            known = ", ".join(sorted(taken)) or "none"
+            raise ConsentError("malformed", f"the query names {name[:64]!r}; once each it may name: {known}")
+        words = taken[name].schema.get("enum")
+        if words is not None and value not in words:
+            raise ConsentError("malformed", f"{name} is one of {', '.join(words)}")
+        query[name] = value
+    return query
+
+
+def require_type(operation: Operation, headers: Headers) -> None:
+    """Raises ConsentError `unsupported_media_type` unless the body is of the operation's type."""
+    given = header(headers, b"content-type")
+    kind = (given or b"").split(b";", 1)[0].strip().lower()
+    if kind != operation.body_type.encode():
+        raise ConsentError("unsupported_media_type", f"send the body as {operation.body_type}")
+
+
+async def body_of(operation: Operation, headers: Headers, receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises ConsentError `too_large` as soon as that is known, and `unsupported_media_type`.
+    """
+    require_type(operation, headers)
+    limit = operation.body_bytes_max
+    announced = header(headers, b"content-length")
+    if announced is not None and announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body") and size <= limit:
+            message = await receive()
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        body = b"".join(parts)
+    if message["type"] == "http.disconnect":
+        raise ConsentError("malformed", "the connection ended before the body did")
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> ConsentError:
+    return ConsentError("too_large", f"the body may have {limit} bytes", bytes_max=limit)
+
+
+async def admit(
+    worker: Worker,
+    operation: Operation,
+    headers: Headers,
+    query_string: bytes,
+    path: dict[str, str],
+    receive: Receive,
+) -> Call:
+    """The call, authorised, with its query and body. Raises ConsentError before anything is done."""
+    principal = authorise(worker, operation, headers)
+    query = query_of(operation, query_string)
+    body = b""
+    if operation.streamed:
+        require_type(operation, headers)
+    elif operation.body is not None:
+        body = await body_of(operation, headers, receive)
+        require_shallow(body)
+    return Call(worker, principal or NOBODY, headers, path, query, body)
+
+
+NOBODY = Principal("", "public", None, None, "")
+"""Who calls public operations."""
+
+encode = msgspec.json.Encoder().encode

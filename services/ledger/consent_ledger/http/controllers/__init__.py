@@ -1,0 +1,29 @@
+"""The routes, a file a resource: what each is for, who may call it, and the function that answers."""
+
+from __future__ import annotations
+
+from litestar import Controller
+
+from consent_ledger.http.controllers.checks import Checks
+from consent_ledger.http.controllers.commands import Commands
+from consent_ledger.http.controllers.feed import Feed
+from consent_ledger.http.controllers.health import Health
+from consent_ledger.http.controllers.opt_ins import OptIns
+from consent_ledger.http.controllers.organisations import Organisations
+from consent_ledger.http.controllers.policies import Policies
+from consent_ledger.http.controllers.purposes import Purposes
+from consent_ledger.http.controllers.requests import Requests
+from consent_ledger.http.controllers.workspaces import Workspaces
+
+CONTROLLERS: tuple[type[Controller], ...] = (
+    Checks,
+    Workspaces,
+    Organisations,
+    Requests,
+    OptIns,
+    Policies,
+    Purposes,
+    Commands,
+    Feed,
+    Health,
+)

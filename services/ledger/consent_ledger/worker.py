@@ -1,0 +1,199 @@
+"""The parts of one worker process: what it opens, keeps running, and closes again.
+
+Starting needs neither PostgreSQL nor NATS: until they answer, writes are refused as `unavailable`
+and checks are answered from the replica for as long as it is fresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from consent_domain.batch import Committed, encode_committed
+from consent_domain.errors import ConsentError
+from consent_gate.answers import milliseconds
+from consent_gate.gate import Gate
+from consent_gate.replica import Replica
+from consent_plumbing.nats import COMMITTED_SUBJECT, Bus
+from consent_plumbing.postgres import Pool, open_pool
+
+from consent_ledger.api_keys import KeyRing
+from consent_ledger.committer import Committer
+from consent_ledger.feed import Feed
+from consent_ledger.floors import Floors
+from consent_ledger.following import LedgerFollowing
+from consent_ledger.http.messages import Health
+from consent_ledger.identity import SystemIds
+from consent_ledger.importer import Importer
+from consent_ledger.key_files import load_signer
+from consent_ledger.keystore import SqliteKeyStore
+from consent_ledger.master_key import load_master_key
+from consent_ledger.opening import claim_origin
+from consent_ledger.sealing import Sealer
+from consent_ledger.seams import StoreUnavailable
+from consent_ledger.settings import LedgerSettings
+from consent_ledger.store import ROLE, PostgresStore
+from consent_ledger.writer import Writer
+
+AGAIN_SECONDS = 1.0
+HEALTH_SECONDS_MAX = 2.0
+POOL_CLOSE_SECONDS_MAX = 5.0
+PR_SET_PDEATHSIG = 1
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What answering needs."""
+
+    settings: LedgerSettings
+    pool: Pool
+    keys: KeyRing
+    store: PostgresStore
+    committer: Committer
+    writer: Writer
+    importer: Importer
+    floors: Floors
+    replica: Replica
+    gate: Gate
+    feed: Feed
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, settings: LedgerSettings) -> AsyncIterator[Worker]:
+        """A worker whose tasks run until the context is left.
+
+        Raises ConsentError for key files that are missing or wrong, OSError for a replica folder that
+        cannot be made; nothing else that is down keeps it from starting.
+        """
+        signer = load_signer(Path(settings.feed_key_file), settings.origin)
+        master = load_master_key(Path(settings.master_key_file))
+        keystore = await asyncio.to_thread(SqliteKeyStore, Path(settings.keystore_file), master)
+        replica = Replica.open(settings.replica_folder)
+        pool = await open_pool(
+            settings.database_url, "consent-ledger", settings.database_connections_max, role=ROLE
+        )
+        bus = Bus(settings.nats_url, "consent-ledger")
+        following = LedgerFollowing(replica, settings.database_url, settings.origin)
+        await bus.hint(COMMITTED_SUBJECT, following.wake)
+        floors = Floors(lambda: replica.position)
+        gate = Gate(
+            replica,
+            max_staleness=settings.max_staleness_ms / 1000,
+            floor=floors.floor_of,
+            following=following,
+        )
+        store = PostgresStore(pool)
+        committer = Committer(store, settings.origin, floors, bus, _telling(following))
+        # It holds a transaction of its own for as long as a chunk takes.
+        importing = PostgresStore(pool)
+        ids = SystemIds()
+        worker = cls(
+            settings,
+            pool,
+            KeyRing(pool),
+            store,
+            committer,
+            Writer(committer, store, Sealer(keystore), ids, gate.position),
+            Importer(importing, settings.origin, ids, floors, _telling(following)),
+            floors,
+            replica,
+            gate,
+            Feed(pool, signer),
+        )
+        tasks = [
+            asyncio.create_task(kept_running("api_keys", worker.keys.run)),
+            asyncio.create_task(kept_running("committer", committer.run)),
+            asyncio.create_task(_claim(pool, settings.origin)),
+        ]
+        try:
+            yield worker
+        finally:
+            # The committer finishes the batch under way; what waits is told to come again.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.to_thread(gate.close)
+            await importing.close()
+            await store.close()
+            await bus.close()
+            await _close(pool)
+
+    async def health(self) -> Health:
+        """Whether checks are answered and writes recorded, as far as can be known without one. Within 2 s."""
+        status = self.gate.status()
+        failures = []
+        if status.state != "live":
+            failures.append(f"gate: {status.state}" + (f", {status.why}" if status.why else ""))
+        try:
+            head = await asyncio.wait_for(self.store.read_head(), HEALTH_SECONDS_MAX)
+            if head.origin != self.settings.origin:
+                failures.append(f"database: it holds the ledger {head.origin!r}")
+        except (StoreUnavailable, TimeoutError):
+            failures.append("database: it cannot be reached, or is not migrated")
+        staleness = 0 if status.staleness is None else milliseconds(status.staleness)
+        return Health(
+            status="failing" if failures else "ok",
+            failures=failures,
+            position=str(status.position),
+            staleness_ms=staleness,
+        )
+
+
+def _telling(following: LedgerFollowing) -> Callable[[Committed], None]:
+    def tell(batch: Committed) -> None:
+        for message in encode_committed(batch):
+            following.hear(message)
+
+    return tell
+
+
+async def kept_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a task for ever: one that fails or ends is logged and begun again, a second later."""
+    while True:
+        try:
+            await run()
+            _log.error("task_ended", task=name)
+        except Exception as error:
+            _log.error("task_failed", task=name, exc_info=error)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _claim(pool: Pool, origin: str) -> None:
+    """Give a new ledger its origin, as soon as the database answers; a wrong one is said every second."""
+    while True:
+        try:
+            return await claim_origin(pool, origin)
+        except ConsentError as error:
+            _log.error("wrong_ledger", detail=error.detail)
+        except Exception as error:
+            _log.warning("database_unreachable", error=type(error).__name__)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS_MAX)
+    except (TimeoutError, OSError):
+        pool.terminate()
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it dies, even by SIGKILL.
+
+    Otherwise workers would go on answering on the port that the next server needs. Linux only.
+    """
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,26 @@
+-- How far each view is, who may move it, and until when. Low fillfactor keeps updates on the page (HOT).
+CREATE TABLE views.cursors (
+    view         text        PRIMARY KEY CHECK (view ~ '^[a-z_]{1,40}$'),
+    position     bigint      NOT NULL DEFAULT 0 CHECK (position >= 0),
+    generation   integer     NOT NULL DEFAULT 1 CHECK (generation > 0),
+    owner        text        NOT NULL DEFAULT '',
+    leased_until timestamptz NOT NULL DEFAULT '-infinity',
+    moved_at     timestamptz NOT NULL DEFAULT '-infinity'
+) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+INSERT INTO views.cursors (view) VALUES ('facts'), ('requests'), ('counts'), ('relay');
+
+-- The fence of every write: the cursor moves from where the writer believes it is, while the writer holds the
+-- lease, or not at all (no row). A process that was paused and lost the lease cannot write, however late it wakes.
+-- `hashes` are the leaf hashes of events that came by the messenger, in order; they must be the ledger's own.
+CREATE FUNCTION views.move_cursor(
+    of_view text, of_owner text, of_generation integer, after bigint, upto bigint, lease interval, hashes bytea[]
+) RETURNS SETOF bigint LANGUAGE sql VOLATILE AS $$
+    UPDATE views.cursors
+    SET position = upto, leased_until = clock_timestamp() + lease, moved_at = clock_timestamp()
+    WHERE view = of_view AND owner = of_owner AND generation = of_generation AND position = after
+        AND cardinality(hashes) = (
+            SELECT count(*) FROM unnest(hashes) WITH ORDINALITY AS heard (hash, ordinality)
+            WHERE hash = (SELECT leaf_hash FROM ledger.events AS event WHERE event.position = after + ordinality)
+        )
+    RETURNING position
+$$;
