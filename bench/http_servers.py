@@ -89,9 +89,10 @@ def bare() -> Iterator[int]:
     """The port of granian with the bare application, one worker, as the ledger is served."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "granian", "bare_asgi:application", "--interface", "asginl",
-         "--loop", "uvloop", "--port", str(port), "--no-log", "--no-ws", "--working-dir", str(ROOT / "bench")],
-    )  # fmt: skip
+        [sys.executable, "-m", "granian", "bare_asgi:application", "--interface", "asginl"]
+        + ["--loop", "uvloop", "--port", str(port), "--no-log", "--no-ws"]
+        + ["--working-dir", str(ROOT / "bench")],
+    )
     try:
         deadline = time.monotonic() + 20
         while True:

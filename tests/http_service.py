@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from consent_ledger.settings import LedgerSettings
 
 ORIGIN = "consent.test/ledger"
 START_SECONDS_MAX = 30.0
+IN_FORCE_SECONDS = 1.2
+"""How long publishing the first policy may take: it may not be in force before it is recorded."""
 STAFF = {"role": "staff", "authority": "verified"}
 RULES: dict[str, Any] = {
     "purposes": [
@@ -191,10 +194,10 @@ async def publish_first_policy(call: Caller) -> None:
     """A policy that is in force at once, under which all but one purpose is on by default."""
     now = (await call.done("GET", "/v1/purposes"))["token"]
     assert now
-    effective = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+    effective = datetime.fromtimestamp(time.time() + IN_FORCE_SECONDS, UTC).isoformat()
     notice = {"givenAt": "2025-01-01T00:00:00Z", "channel": "email"}
     await call.done("POST", "/v1/policies", json={**POLICY, "effectiveAt": effective, "notice": notice})
-    await asyncio.sleep(1.3)
+    await asyncio.sleep(IN_FORCE_SECONDS + 0.1)
 
 
 async def enrol(call: Caller, name: str, **more: str) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -59,6 +59,7 @@ class World:
         self.now: Micros = START
         self.epoch = 1
         self.log: list[Row] = []
+        self._range: list[bytes] = []
         self.histories: dict[int, list[bytes]] = {1: []}
         self.known: dict[Key, tuple[Known, int]] = {}
         self.restores = 0
@@ -85,7 +86,7 @@ class World:
         if not self._paused:
             return False
         _, future = self._paused.pop(self.random.randrange(len(self._paused)))
-        self.now += self.random.randrange(1, SECOND // 2)
+        self.now += self.random.randrange(1, SECOND // 16)
         future.set_result(None)
         await _until_quiet()
         self._deliver()
@@ -123,11 +124,8 @@ class World:
     @property
     def head(self) -> Head:
         """The head as last committed."""
-        hashes: list[bytes] = []
-        for size, row in enumerate(self.log):
-            merkle.append(size, hashes, row.leaf_hash)
         recorded_at = decode(self.log[-1].body).time if self.log else 0
-        return Head(ORIGIN, self.epoch, len(self.log), recorded_at, merkle.join(hashes), self.now)
+        return Head(ORIGIN, self.epoch, len(self.log), recorded_at, merkle.join(self._range), self.now)
 
     def record(self, rows: Sequence[Row], answered: Iterable[Answered]) -> None:
         """Make rows and keys durable."""
@@ -135,10 +133,20 @@ class World:
             version = sum(1 for earlier in self.log if earlier.stream == row.stream)
             if row.version != version + 1:
                 raise StoreRefused(f"version {row.version} of {row.stream} does not follow {version}")
+            merkle.append(len(self.log), self._range, row.leaf_hash)
             self.log.append(row)
             self.histories[self.epoch].append(row.body)
         for one in answered:
             self.known[one.key] = (one.known, one.last)
+
+    def check_versions(self, rows: Sequence[Row]) -> None:
+        """Raises StoreRefused if a row's version does not follow its stream's last one."""
+        versions: dict[str, int] = {}
+        for row in rows:
+            last = versions.get(row.stream) or sum(1 for kept in self.log if kept.stream == row.stream)
+            if row.version != last + 1:
+                raise StoreRefused(f"version {row.version} of {row.stream} does not follow {last}")
+            versions[row.stream] = row.version
 
     def stored(self, after: int, rows_max: int) -> list[Stored]:
         """The next events."""
@@ -149,7 +157,9 @@ class World:
         """An older backup takes the place of everything, and the log goes on in a new epoch."""
         size = self.random.randint(max(0, len(self.log) - 5), len(self.log))
         lost_head = self.head
-        self.log = self.log[:size]
+        self.log, self._range = self.log[:size], []
+        for leaf, row in enumerate(self.log):
+            merkle.append(leaf, self._range, row.leaf_hash)
         self.known = {key: kept for key, kept in self.known.items() if kept[1] <= size}
         self.lock = None
         self.restores += 1
@@ -183,7 +193,7 @@ class World:
 
 async def _until_quiet() -> None:
     # Everything that can run without the world's permission runs until it asks for it.
-    for _ in range(12):
+    for _ in range(3):
         await asyncio.sleep(0)
 
 
@@ -283,11 +293,13 @@ class SimulatedTransaction:
         assert self._world.lock is self, "the head is locked first"
         if head.position != len(self._world.log):
             raise StoreRefused(f"the head is at {len(self._world.log)}, and not at {head.position}")
+        self._world.check_versions(rows)
         self._rows, self._answered = list(rows), list(answered)
 
-    async def append_many(self, head: Head, rows: Iterable[Row]) -> int:
-        self._rows = list(rows)
+    async def append_many(self, head: Head, rows: AsyncIterable[Row]) -> int:
+        self._rows = [row async for row in rows]
         await self._pause()
+        self._world.check_versions(self._rows)
         return len(self._rows)
 
     async def move_head(self, head: Head, position: int, recorded_at: Micros, merkle_range: bytes) -> None:
@@ -417,13 +429,14 @@ class SimulatedLog(_Asked):
     """`consent_gate.follower.Source` of the ledger's own host: events, a few at a time."""
 
     async def ask(self, after: Token | None) -> Events:
-        asked = boot_nanoseconds()
         await self._pause()
         position = 0 if after is None else after.position
-        watermark = None if after is not None and self._world.happens(0.2) else self._watermark()
-        await self._pause()  # the log may move, or be restored, between the two questions
         events = [Recorded(one.position, one.stream, one.body) for one in self._world.stored(position, 3)]
-        return Events(events, watermark, asked)
+        if after is not None and after.epoch == self._world.epoch and self._world.happens(0.2):
+            return Events(events, None, 0)  # as if heard
+        asked = boot_nanoseconds()
+        await self._pause()  # the log may move, or be restored, between the two questions
+        return Events(events, self._watermark(), asked)
 
 
 class SimulatedFeed(_Asked):

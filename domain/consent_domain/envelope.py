@@ -12,13 +12,21 @@ from uuid import UUID
 import msgspec
 
 from consent_domain.errors import Refused, Unreadable
-from consent_domain.events import BY_BODY, BY_NAME, STREAM_KINDS, Body
+from consent_domain.events import BY_BODY, BY_NAME, EVENT_TYPES, STREAM_KINDS, Body
 from consent_domain.instants import Micros, parse_rfc3339, rfc3339
 
 BYTES_MAX = 65_535
 """The longest entry that a tlog-tiles bundle can hold (C2SP tlog-tiles: 16-bit length)."""
 
 _encode_body = msgspec.json.Encoder().encode
+_WRITTEN = {
+    kind.body: (
+        f'"type":"{kind.name}",',
+        f'"datacontenttype":"application/json","dataschema":"{kind.dataschema}","effect":"{kind.effect}","data":',
+    )
+    for kind in EVENT_TYPES
+}
+"""The members that all events of a type share, as they are written."""
 _BODY_DECODERS = {name: msgspec.json.Decoder(kind.body).decode for name, kind in BY_NAME.items()}
 _STREAMS = tuple(f"{kind}/" for kind in STREAM_KINDS)
 
@@ -56,14 +64,14 @@ def encode(position: int, event_id: UUID | str, source: str, stream: str, time: 
     here needs escaping: an `assert` guards it.
     """
     kind = BY_BODY[type(body)]
+    named, described = _WRITTEN[type(body)]
     assert stream.partition("/")[0] in kind.streams, f"{kind.name} does not belong on {stream}"
     assert '"' not in stream and "\\" not in stream and '"' not in source, (
         "names are checked before they come here"
     )
     head = (
-        f'{{"specversion":"1.0","id":"{event_id}","source":"{source}","type":"{kind.name}",'
-        f'"subject":"{stream}","sequence":"{position:020d}","time":"{rfc3339(time)}",'
-        f'"datacontenttype":"application/json","dataschema":"{kind.dataschema}","effect":"{kind.effect}","data":'
+        f'{{"specversion":"1.0","id":"{event_id}","source":"{source}",{named}'
+        f'"subject":"{stream}","sequence":"{position:020d}","time":"{rfc3339(time)}",{described}'
     )
     encoded = b"".join((head.encode(), _encode_body(body), b"}"))
     if len(encoded) > BYTES_MAX:

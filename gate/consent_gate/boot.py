@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -16,9 +16,8 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def boot_nanoseconds() -> int:
-    """Nanoseconds since the machine booted, about 0.1 µs a reading."""
-    return time.clock_gettime_ns(_CLOCK)
+boot_nanoseconds = partial(time.clock_gettime_ns, _CLOCK)
+"""Nanoseconds since the machine booted; a reading takes about 0.1 µs."""
 
 
 @cache

@@ -13,6 +13,7 @@ from itertools import count
 from os import getpid
 from typing import Any
 
+import lmdb
 from consent_domain.decide import Collected, Decision, combine, settle
 from consent_domain.facts import Book, OrganisationFacts, WorkspaceFacts
 from consent_domain.grounds import Reason
@@ -22,7 +23,7 @@ from consent_gate.answers import DENY, PERMIT, UNDECIDED, Answer
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.cells import PLAIN, PREFIX_BYTES, SINCE_END
 from consent_gate.classes import Entry, Table
-from consent_gate.questions import When, cell_of, code_of, collected_of, is_within, table_of
+from consent_gate.questions import When, code_of, collected_of, is_within, table_of
 from consent_gate.reader import Reader, View, snapshot_of
 from consent_gate.store import Snapshot
 
@@ -59,19 +60,28 @@ class Checks:
     ) -> Answer:
         """The answer to one question. Never raises but for what stops the process.
 
-        It is long for speed, calling little: it is asked for every row of data.
+        It is long for speed, calling little: it may be asked for every row of data.
         """
         view: View | None = None
         age = 0
         try:
             when = None if collected is None else collected_of(collected)
-            age_max = self.age_max(staleness_seconds_max)
-            transaction, view = self.reader.begin()
+            reader = self.reader
+            view = reader.view
+            if view is None or view.pid != getpid():
+                transaction, view = reader.begin()
+            else:
+                transaction = view.begin()
+                if transaction.id() != view.transaction_id:
+                    transaction, view = reader.look(transaction, view)
             try:
                 table = view.tables.find((purpose, categories))
                 if table is None:
                     table = table_of(transaction, view, purpose, categories)
-                cell = cell_of(transaction, workspace)
+                try:
+                    cell = transaction.get(workspace.encode(), b"")  # type: ignore[union-attr]
+                except (AttributeError, lmdb.BadValsizeError, UnicodeEncodeError):
+                    cell = b""  # several workspaces, or what cannot be an id
                 since = cell[PREFIX_BYTES:SINCE_END]
                 entry = table.entries.get(cell[:PREFIX_BYTES])
                 if entry is None and cell[:1] == PLAIN:
@@ -92,11 +102,12 @@ class Checks:
                         at_least = max(at_least, self.floor_of_member(table, workspace, entry))
             finally:
                 transaction.abort()
-            age = boot_nanoseconds() - view.asked
             if view.pid != self._named_by:
                 self._name_answers()
-            problem = view.problem or self.staleness_of(view, age, age_max, at_least)
-            if problem:
+            age = boot_nanoseconds() - view.asked
+            age_max = self._age_max if staleness_seconds_max is None else self.age_max(staleness_seconds_max)
+            if view.problem or not 0 <= age <= age_max or view.position < at_least:
+                problem = view.problem or self.staleness_of(view, age, age_max, at_least)
                 return self._undecided(problem, view, age, workspace, purpose)
             return Answer(
                 PERMIT if permit else DENY,
@@ -126,7 +137,7 @@ class Checks:
 
         An age below zero comes from another clock, and says nothing.
         """
-        if 0 <= age <= age_max and view.meta.position >= at_least:
+        if 0 <= age <= age_max and view.position >= at_least:
             return ""
         now = boot_nanoseconds()
         if now - self._looked_again > _LOOK_AGAIN_NANOSECONDS:

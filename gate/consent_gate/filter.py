@@ -7,8 +7,8 @@ nothing. A collection time that is missing is one that nobody stated.
     filtering = Filter(Verdicts(snapshot, at, "train.search_ranking"), ["workspace_id"], "collected_at")
     kept = filtering.apply(batch)
 
-Needs the extra `filter` (pyarrow). Cost: a dictionary encoding and a few kernels a batch, and
-what `Verdicts` costs for each workspace that was not met before.
+Needs the extra `filter` (pyarrow). Cost: a look-up a row and a few kernels a batch, and what
+`Verdicts` costs for each workspace that was not met before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from consent_domain.errors import ConsentError
 
-from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Verdict, Verdicts
+from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Standing, Step, Verdict, Verdicts
 
 _NEVER = (1 << 63) - 1
 
@@ -34,6 +34,7 @@ class Filter:
         if not columns:
             raise ConsentError("invalid_value", "name at least one column that holds workspace ids")
         self._verdicts = verdicts
+        self._standings = _Standings(verdicts)
         self._columns = list(columns)
         self._collected_column = collected_column
         self._rows: Counter[int] = Counter()
@@ -89,33 +90,64 @@ class Filter:
     def _first_denial(self, some: Any, others: Any) -> Any:
         return pc.if_else(_permits(self._verdicts, some), others, some)
 
-    # -- owners ----------------------------------------------------------------------------------------------
-
     def _of_owners(self, owners: Any, collected: Any) -> Any:
         """The verdict on each owner's share of its row."""
-        if pa.types.is_dictionary(owners.type):
-            owners = owners.cast(owners.type.value_type)
-        encoded = owners.dictionary_encode()
-        standings = [self._verdicts.standing(name) for name in encoded.dictionary.to_pylist()]
-        unstated = pa.array([one.unstated for one in standings], pa.int32())
-        rows = encoded.indices
-        numbers: Any = unstated.take(rows)
+        places = self._standings.places(owners.cast(pa.string()))
+        numbers: Any = self._standings.unstated.take(places)
         if collected is not None:
-            lines = pa.array([one.line for one in standings], pa.int32())
-            since = pa.array([one.since for one in standings], pa.int64())
-            stated: Any = self._at_times(collected, lines.take(rows), since.take(rows))
+            stated = self._standings.at_times(places, collected)
             numbers = pc.if_else(pc.is_valid(collected), stated, numbers)
         return pc.fill_null(numbers, NO_WORKSPACE)
 
-    def _at_times(self, collected: Any, lines: Any, since: Any) -> Any:
-        """The verdict of each line at each time: the lines' steps are gone through side by side."""
-        steps = self._verdicts.lines
+
+class _Standings:
+    """The standings of all workspaces met so far, in columns. A workspace's place is its index in them."""
+
+    def __init__(self, verdicts: Verdicts) -> None:
+        self._verdicts = verdicts
+        self._names: Any = pa.array([], pa.string())
+        self._steps: list[tuple[Any, Any]] = []
+        self._keep([])
+
+    def _keep(self, standings: list[Standing]) -> None:
+        self._standings = standings
+        self.unstated: Any = pa.array([one.unstated for one in standings], pa.int32())
+        self._lines: Any = pa.array([one.line for one in standings], pa.int32())
+        self._since: Any = pa.array([one.since for one in standings], pa.int64())
+        lines = self._verdicts.lines
+        self._steps = [
+            (_column(lines, index, "start"), _column(lines, index, "verdict"))
+            for index in range(max(map(len, lines), default=0))
+        ]
+
+    def places(self, owners: Any) -> Any:
+        """The place of each owner, null for one that is null. Raises as `verdicts.standing` does."""
+        places = pc.index_in(owners, value_set=self._names)
+        new = pc.unique(owners.filter(pc.is_null(places)).drop_null())
+        if len(new) == 0:
+            return places
+        self._keep([*self._standings, *map(self._verdicts.standing, new.to_pylist())])
+        self._names = pa.concat_arrays([self._names, new])
+        return pc.index_in(owners, value_set=self._names)
+
+    def at_times(self, places: Any, collected: Any) -> Any:
+        """The verdict at each time: the lines' steps are gone through side by side."""
+        lines = self._lines.take(places)
         used = pc.unique(lines.drop_null()).to_pylist()
-        numbers = _step(steps, used, 0, "verdict").take(lines)
-        for index in range(1, max((len(steps[line]) for line in used), default=1)):
-            begun = pc.greater_equal(collected, _step(steps, used, index, "start").take(lines))
-            numbers = pc.if_else(begun, _step(steps, used, index, "verdict").take(lines), numbers)
-        return pc.if_else(pc.less(collected, since), pa.scalar(BEFORE_ENROLMENT, pa.int32()), numbers)
+        count = max((len(self._verdicts.lines[line]) for line in used), default=0)
+        numbers = pa.nulls(len(places), pa.int32())
+        for starts, verdicts in self._steps[:count]:
+            begun = pc.greater_equal(collected, starts.take(lines))
+            numbers = pc.if_else(begun, verdicts.take(lines), numbers)
+        early = pc.less(collected, self._since.take(places))
+        return pc.if_else(early, pa.scalar(BEFORE_ENROLMENT, pa.int32()), numbers)
+
+
+def _column(lines: Sequence[Sequence[Step]], index: int, field: str) -> Any:
+    """The field of each line's step; a step that a line does not have never begins."""
+    absent = _NEVER if field == "start" else NO_WORKSPACE
+    values = [getattr(line[index], field) if index < len(line) else absent for line in lines]
+    return pa.array(values, pa.int64() if field == "start" else pa.int32())
 
 
 def _flattened(column: Any) -> tuple[Any, Any]:
@@ -125,16 +157,6 @@ def _flattened(column: Any) -> tuple[Any, Any]:
     offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
     assert offsets[-1].as_py() == len(owners), "every value belongs to one list"
     return owners, pc.list_parent_indices(pa.LargeListArray.from_arrays(offsets, owners))
-
-
-def _step(lines: Sequence[Sequence[Any]], used: Sequence[int], index: int, field: str) -> Any:
-    """The field of each line's step, by the line's number; a step that a line does not have never begins."""
-    absent = _NEVER if field == "start" else NO_WORKSPACE
-    values = [absent] * len(lines)
-    for number in used:
-        if index < len(lines[number]):
-            values[number] = getattr(lines[number][index], field)
-    return pa.array(values, pa.int64() if field == "start" else pa.int32())
 
 
 def _permits(verdicts: Verdicts, numbers: Any) -> Any:

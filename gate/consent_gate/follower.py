@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import lmdb
+from consent_domain.envelope import decode
 from consent_domain.errors import ConsentError, Unreadable
+from consent_domain.events import LOG_STREAM
 from consent_domain.feed import Page, Row, Watermark
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.election import Election
 from consent_gate.replica import Build, Mark, Recorded, Replica
+from consent_gate.store import epoch_continued
 
 WAIT_SECONDS_MIN = 0.1
 WAIT_SECONDS_MAX = 2.0
@@ -49,7 +53,11 @@ class Pages(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Events that follow the position asked after, if any, and a watermark, if one was read."""
+    """Events that follow the position asked after, if any, and a watermark, if one was read.
+
+    The watermark is read after the events, or with them: a log that is restored in between shows
+    by its epoch that they are not its own. Without a watermark, they are of the epoch asked after.
+    """
 
     events: Sequence[Recorded]
     watermark: Watermark | None
@@ -227,8 +235,8 @@ class Follower:
         if at is None:
             if watermark is None:
                 raise SourceUnavailable("the log did not say yet which one it is")
-            self._replica.build(watermark.origin, watermark.epoch).finish(0)
-            at = Token(watermark.origin, watermark.epoch, 0)
+            # The events may have been read before that epoch began: those that count are asked for now.
+            return self._replica.build(watermark.origin, watermark.epoch).finish(0)
         expected = at.position + 1
         for event in answer.events:
             if event.position != expected:
@@ -237,21 +245,16 @@ class Follower:
         if watermark is not None:
             if watermark.position < at.position and watermark.epoch == at.epoch:
                 raise Impossible(f"the log stands at {watermark.position}, and was at {at.position} before")
+            if watermark.epoch > _epoch_after(answer.events, at.epoch):
+                # Nothing says where that epoch began: what the replica holds may be what was lost.
+                return self._start_anew(f"epoch {watermark.epoch} has begun")
             self._await(watermark, answer.asked)
         mark = self._reached(expected - 1)
         if answer.events:
             self._replica.apply_events(answer.events, mark)
         elif mark is not None:
             self._replica.note_watermark(mark)
-        self._require_epoch(watermark)
-
-    def _require_epoch(self, watermark: Watermark | None) -> None:
-        """A replica that reached a newer epoch's end without its beginning holds events that were lost."""
-        meta = self._replica.meta
-        if watermark is None or meta is None or meta.position < watermark.position:
-            return
-        if meta.epoch != watermark.epoch:
-            self._start_anew(f"epoch {watermark.epoch} has begun")
+        return None
 
     # -- watermarks ------------------------------------------------------------------------------------------
 
@@ -268,6 +271,15 @@ class Follower:
             return None
         newest, asked = reached[-1]
         return Mark(newest.epoch, newest.position, newest.time, asked)
+
+
+def _epoch_after(events: Sequence[Recorded], epoch: int) -> int:
+    """The epoch that a log is in after events which follow one of `epoch`, as far as they tell."""
+    for event in events:
+        if event.stream == LOG_STREAM:
+            with suppress(Unreadable):
+                epoch = epoch_continued(decode(event.body).body, epoch)
+    return epoch
 
 
 def _require_log(watermark: Watermark, origin: str | None, before: Token | None) -> None:

@@ -30,6 +30,7 @@ class View(NamedTuple):
     begin: Callable[[], Any]
     transaction_id: int
     meta: Meta
+    position: int
     at: Micros
     at_bytes: bytes
     asked: int
@@ -50,36 +51,38 @@ class Reader:
         """`forked` is called in a child process, before it reads for the first time."""
         self._replica = replica
         self._forked = forked
-        self._view: View | None = None
+        self.view: View | None = None
+        """What was read last."""
 
     def begin(self) -> tuple[Any, View]:
         """A read transaction and the view that fits it; the caller aborts it.
 
         Raises ConsentError `unavailable` if there is no replica, and as LMDB does.
         """
-        view = self._view
+        view = self.view
         if view is not None and view.pid == getpid():
             transaction = view.begin()
             if transaction.id() == view.transaction_id:
                 return transaction, view
-            return self._look(transaction, view)
+            return self.look(transaction, view)
         if view is not None:
-            self._view = None
+            self.view = None
             self._forked()
         return self._open()
 
     def open_again(self) -> None:
         """Look which environment is in use: the mark on the one read so far may never have been set."""
-        store, view = self._replica.store(), self._view
+        store, view = self._replica.store(), self.view
         if store is None or (view is not None and view.store is not store):
-            self._view = None
+            self.view = None
 
-    def _look(self, transaction: Any, before: View) -> tuple[Any, View]:
+    def look(self, transaction: Any, before: View) -> tuple[Any, View]:
+        """`begin` for a transaction that is newer than the last view; it is gone on with, or aborted."""
         meta = read_meta(transaction)
         if meta.superseded:
             transaction.abort()
             return self._open()
-        self._view = view = _view_of(before.store, transaction.id(), meta, before)
+        self.view = view = _view_of(before.store, transaction.id(), meta, before)
         return transaction, view
 
     def _open(self) -> tuple[Any, View]:
@@ -90,10 +93,10 @@ class Reader:
             transaction = store.environment.lmdb.begin()
             meta = read_meta(transaction)
             if not meta.superseded:
-                self._view = view = _view_of(store, transaction.id(), meta, None)
+                self.view = view = _view_of(store, transaction.id(), meta, None)
                 return transaction, view
             transaction.abort()
-        self._view = None
+        self.view = None
         raise ConsentError("unavailable", "there is no replica to read yet; it is being fetched")
 
 
@@ -108,6 +111,7 @@ def _view_of(store: Store, transaction_id: int, meta: Meta, before: View | None)
         store.environment.lmdb.begin,
         transaction_id,
         meta,
+        meta.position,
         at,
         encode_instant(at),
         meta.watermark_asked,

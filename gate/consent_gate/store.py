@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from consent_domain.envelope import Event, decode
 from consent_domain.errors import Unreadable
-from consent_domain.events import LogContinued
+from consent_domain.events import Body, LogContinued
 from consent_domain.evolve import evolve, quarantine
 from consent_domain.facts import (
     Book,
@@ -138,10 +138,11 @@ class Change:
         if event is None:
             self.meta = replace(meta, position=position)
             return
-        body_read = event.body
-        epoch = body_read.epoch if isinstance(body_read, LogContinued) else 0
         self.meta = replace(
-            meta, position=position, time=max(meta.time, event.time), epoch=max(meta.epoch, epoch)
+            meta,
+            position=position,
+            time=max(meta.time, event.time),
+            epoch=epoch_continued(event.body, meta.epoch),
         )
 
     def _cell(self, facts: WorkspaceFacts) -> bytes:
@@ -158,6 +159,11 @@ class Change:
             number = self._classes[shared] = len(self._classes)
             self._transaction.put(cells.class_key(number), shared)
         return number
+
+
+def epoch_continued(body: Body | None, epoch: int) -> int:
+    """The epoch after an event. Only the very next one follows: what a missed one took back is still held."""
+    return body.epoch if isinstance(body, LogContinued) and body.epoch == epoch + 1 else epoch
 
 
 def _folded(before: Facts | None, event: Event | None, stream: str, position: int) -> Facts | None:

@@ -162,7 +162,7 @@ instant = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.lists(st.tuples(owner, st.one_of(st.none(), st.lists(owner, max_size=3)), instant), max_size=40),

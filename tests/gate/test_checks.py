@@ -166,6 +166,7 @@ def test_given_something_that_breaks_inside_then_undecided(
 
     monkeypatch.setattr(checks, "rule_case", broken)
     undecided(gate.check("acme"), "undecided")
+    monkeypatch.setattr(gate._reader, "view", None)
     monkeypatch.setattr(gate._reader, "begin", broken)
     undecided(gate.check("w2"), "undecided")
     assert gate.check_many(["w2"]).reason_codes == ["undecided"]

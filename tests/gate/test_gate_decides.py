@@ -37,8 +37,10 @@ from consent_domain.feed import Row
 from consent_domain.instants import DAY
 from consent_domain.policy import Exclusion
 from consent_domain.purposes import Selector
+from consent_gate.answers import encode, wire_answer
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
+from consent_gate.rendering import Renderer
 from consent_gate.replica import Mark, Replica
 from gate_ledger import EPOCH, mark, recorded, replica_of
 from hypothesis import given, settings
@@ -63,6 +65,7 @@ from scenario import (
 
 NAMES = ("acme", "w1", "w2", "w3", "w4")
 KEYS = ("train", "serve")
+RENDERER = Renderer()
 PURPOSES = (purpose(), purpose("serve", processing="serve", reach="workspace", categories=["messages"]))
 
 scopes = st.sampled_from((scope("acme"), scope("w1"), scope("w3"), scope("corp", "organisation")))
@@ -174,6 +177,7 @@ def assert_equal(gate: Gate, ledger: Ledger, question: Any) -> None:
     assert bool(answer) is expected.permit
     assert answer.decision == ("permit" if expected.permit else "deny")
     assert (answer.standing, answer.reasons, answer.policy_version, answer.windows) == expected[1:]
+    assert RENDERER.render(answer) == encode(wire_answer(answer))
     batch = gate.check_many([name], key, categories=categories, collected=collected)
     assert batch.permitted == [expected.permit]
     assert batch.reason_codes[batch.reasons[0]] == expected.reasons[0].code

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,37 @@ def until(condition: Callable[[], Any], seconds_max: float = SECONDS_MAX) -> Non
         time.sleep(0.02)
 
 
+class Child:
+    """A forked process that does `first`, says so, waits for `go`, and does `then`."""
+
+    def __init__(self, first: Callable[[], bool], then: Callable[[], bool] = lambda: True) -> None:
+        read_ready, write_ready = os.pipe()
+        read_go, self._go = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            passed = False
+            try:
+                os.close(self._go)
+                passed = first()
+                os.write(write_ready, b"x")
+                os.read(read_go, 1)  # or the parent's end
+                passed = then() and passed
+            finally:
+                os._exit(0 if passed else 1)
+        os.close(write_ready)
+        os.close(read_go)
+        os.read(read_ready, 1)  # or the child's end
+        os.close(read_ready)
+
+    def go(self) -> bool:
+        """Let it go on; whether it found everything as it should be."""
+        os.close(self._go)
+        return os.waitpid(self._pid, 0)[1] == 0
+
+
 def in_child(work: Callable[[], bool]) -> bool:
     """What `work` says in a forked process."""
-    child = os.fork()
-    if child == 0:
-        passed = False
-        try:
-            passed = work()
-        finally:
-            os._exit(0 if passed else 1)
-    return os.waitpid(child, 0)[1] == 0
+    return Child(work).go()
 
 
 @contextmanager
@@ -72,27 +93,32 @@ def test_given_a_fork_then_parent_and_child_read_by_themselves(tmp_path: Path) -
     assert first
     position = len(ledger.log)
     ledger.given(opt_out())
-    to_child, from_parent = os.pipe()
-
-    def child() -> bool:
-        permitted = bool(gate.check("acme"))
-        ids = {gate.check("acme").decision_id.split("-")[0]}
-        os.read(to_child, 1)
-        return permitted and not gate.check("acme") and first.decision_id.split("-")[0] not in ids
-
-    started = os.fork()
-    if started == 0:
-        passed = False
-        try:
-            passed = child()
-        finally:
-            os._exit(0 if passed else 1)
+    child = Child(
+        lambda: bool(gate.check("acme")) and gate.check("acme").decision_id[:16] != first.decision_id[:16],
+        lambda: not gate.check("acme"),
+    )
     gate.replica.apply_events(recorded(ledger, position), mark(ledger))
-    os.write(from_parent, b"x")
-    assert os.waitpid(started, 0)[1] == 0
+    assert child.go()
     assert not gate.check("acme")
-    assert gate.replica.reader_check() >= 0
-    assert readers(gate.replica) >= 1
+
+
+def test_given_a_fork_while_the_parent_reads_then_the_parent_keeps_its_reader_slot(tmp_path: Path) -> None:
+    gate = gate_of(enrolled(), tmp_path, max_staleness=60)
+    with gate.replica.snapshot() as snapshot:
+        before = readers(gate.replica)
+        reading = ExitStack()
+
+        def child_reads() -> bool:
+            reading.enter_context(gate.replica.snapshot())
+            return bool(gate.check("acme"))
+
+        child = Child(child_reads)
+        assert readers(gate.replica) == before + 1
+        assert gate.replica.reader_check() == 0
+        assert child.go()
+        assert gate.replica.reader_check() == 1
+        assert readers(gate.replica) == before == 1
+        assert snapshot.workspace("acme") is not None
 
 
 def test_given_a_fork_while_the_parent_writes_then_both_go_on(tmp_path: Path) -> None:
@@ -194,14 +220,10 @@ def test_given_everybody_who_follows_is_killed_then_undecided_within_the_stalene
 def test_given_a_leader_that_forked_when_it_dies_then_its_child_keeps_no_lock(tmp_path: Path) -> None:
     election = Election(tmp_path)
     assert election.lead()
-    to_child, from_parent = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.read(to_child, 1)
-        os._exit(0)
+    child = Child(lambda: True)
     election.resign()
     other = Election(tmp_path)
-    assert other.lead(), "the child holds the lock"
+    led = other.lead()
     other.resign()
-    os.write(from_parent, b"x")
-    os.waitpid(child, 0)
+    assert child.go()
+    assert led, "the child holds the lock"

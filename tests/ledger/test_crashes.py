@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from consent_ledger import store as store_module
 from consent_ledger.seams import CommitUnknown, Row, StoreRefused
+from consent_ledger.store import ROLE
 from writing import STEPS, Interrupted, audit, desk, enrol, fetch, opt_out, terminate
 
 SLOW_FUNCTION = """
@@ -33,7 +34,7 @@ async def test_given_a_connection_killed_at_a_step_when_the_same_key_comes_again
         interrupted.append(Interrupted(store, step, lambda: terminate(url), after))
         return interrupted[0]
 
-    async with desk(url, around) as desk_:  # type: ignore[arg-type]
+    async with desk(url, around) as desk_:
         await desk_.write(enrol("w0"))
         interrupted[0].armed = True
         first = await desk_.write(enrol("w1"), key="k")
@@ -68,7 +69,7 @@ async def test_given_a_commit_whose_answer_is_lost_when_the_same_key_comes_again
         interrupted.append(Interrupted(store, "commit", lost, after=True))
         return interrupted[0]
 
-    async with desk(url, around) as desk_:  # type: ignore[arg-type]
+    async with desk(url, around) as desk_:
         await desk_.write(enrol("w0"))
         interrupted[0].armed = True
         outcomes = await asyncio.gather(
@@ -126,12 +127,11 @@ async def test_given_the_server_away_when_commands_come_then_they_are_not_applie
     url = migrated_database_url
     async with desk(url) as desk_:
         await desk_.write(enrol("w1"))
-        addresses = desk_.pool._connect_args
-        desk_.pool._connect_args = ["postgresql://nobody@127.0.0.1:1/nowhere"]
+        desk_.pool.set_connect_args("postgresql://nobody@127.0.0.1:1/nowhere")
         await terminate(url)
         outcome = await desk_.write(enrol("w2"), key="k")
         assert (outcome.status, outcome.error_code) == ("not_applied", "unavailable")
-        desk_.pool._connect_args = addresses
+        desk_.pool.set_connect_args(url, server_settings={"role": ROLE, "application_name": "desk"})
         assert (await desk_.write(enrol("w2"), key="k")).status == "applied"
     assert await audit(url) == 3
 
@@ -153,7 +153,7 @@ async def test_given_a_step_that_is_cancelled_when_its_commands_are_answered_the
         interrupted[0].armed = True
         return interrupted[0]
 
-    async with desk(url, around, running=False) as desk_:  # type: ignore[arg-type]
+    async with desk(url, around, running=False) as desk_:
         waiting = asyncio.create_task(desk_.write(enrol("w1"), key="k"))
         await asyncio.sleep(0.01)
         step = asyncio.create_task(desk_.committer.step())

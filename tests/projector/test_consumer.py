@@ -115,8 +115,10 @@ async def test_given_consumers_that_steal_the_lease_from_each_other_then_each_ev
     await append_all(db.ledger, history(400))
     consumers = [db.consumer(view, owner=f"owner-{n}", batch=7) for n in range(3)]
 
+    done = asyncio.Event()
+
     async def steal() -> None:
-        while True:
+        while not done.is_set():
             await db.expire(view)
             await asyncio.sleep(0.005)
 
@@ -134,7 +136,8 @@ async def test_given_consumers_that_steal_the_lease_from_each_other_then_each_ev
         async with asyncio.timeout(60):
             await asyncio.gather(*(run(number) for number in range(3)))
     finally:
-        thief.cancel()
+        done.set()
+        await thief
     assert await db.rows(view) == db.expected(view)
 
 

@@ -78,7 +78,7 @@ def _demo(options: argparse.Namespace) -> int:
     try:
         play(options.examples, options.keep)
     except Untrue as error:
-        return _failed(f"this is not as it should be: {error}")
+        return _failed(f"this is not as it should be: {error} (--keep leaves the folder with the logs)")
     return EXIT_OK
 
 

@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from consent_domain.errors import ConsentError
 
@@ -79,10 +79,9 @@ def _toml(path: Path, text: str) -> dict[str, str]:
     return found
 
 
-def _credentials(found: dict[str, object], role: str) -> dict[str, str]:
-    keys = found["keys"]
-    assert isinstance(keys, dict), "credentials.json holds a key for each role"
-    return {"url": str(found["url"]), "token": str(keys[role]), "feed_key": str(found.get("feedKey", ""))}
+def _credentials(found: Any, role: str) -> dict[str, str]:
+    key = found["keys"][role]
+    return {"url": str(found["url"]), "token": str(key), "feed_key": str(found.get("feedKey", ""))}
 
 
 def environment_of_process() -> Mapping[str, str]:

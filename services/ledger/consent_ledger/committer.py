@@ -388,8 +388,10 @@ class _Batch:
 
     def _outcome(self, submission: Submission, numbered: Numbered, answer: dict[str, object]) -> Outcome:
         last = numbered.events[-1]
-        primary = submission.event_ids[0]
-        stream = next((row.stream for row in numbered.rows if row.id == primary), last.stream)
+        stream = last.stream
+        if len(numbered.rows) > 1:
+            primary = submission.event_ids[0]
+            stream = next(row.stream for row in numbered.rows if row.id == primary)
         return Outcome(
             status="applied",
             first_position=numbered.events[0].position,

@@ -178,10 +178,9 @@ class PostgresSource:
             heard = self._heard.after(after)
             if heard and time.monotonic() < self._next_watermark:
                 return Events(heard, None, 0)
+        stored = await store.events_after(0 if after is None else after.position, EVENTS_MAX)
         sent = await read_watermark(store)
         self._next_watermark = time.monotonic() + WATERMARK_SECONDS
-        position = 0 if after is None else after.position
-        stored = await store.events_after(position, EVENTS_MAX) if sent.watermark.position > position else []
         if len(stored) == EVENTS_MAX:
             self._next_watermark = 0.0  # there is more: do not wait
         events = [Recorded(event.position, event.stream, event.body) for event in stored]

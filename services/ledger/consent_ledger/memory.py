@@ -83,17 +83,21 @@ class Memory:
                 self._streams.move_to_end(name)
             found[name] = known
         if missing:
-            found |= folded(await transaction.streams(missing))
+            read = folded(await transaction.streams(missing))
+            found |= read
+            self._keep(read)
         return found
 
     def adopt(self, head: Head, after: Tentative) -> None:
         """Remember what was committed: `head` is the head that it left behind."""
         self._seen = head
         self.everybody = after.everybody
-        for name, state in after.streams.items():
-            if state is not None:
-                self._streams[name] = state
-                self._streams.move_to_end(name)
+        self._keep({name: state for name, state in after.streams.items() if state is not None})
+
+    def _keep(self, states: dict[str, StreamState]) -> None:
+        for name, state in states.items():
+            self._streams[name] = state
+            self._streams.move_to_end(name)
         while len(self._streams) > self._streams_max:
             self._streams.popitem(last=False)
 

@@ -21,6 +21,7 @@ from consent_domain.batch import Committed, encode_committed
 from consent_domain.errors import ConsentError
 from consent_gate.answers import milliseconds
 from consent_gate.gate import Gate
+from consent_gate.rendering import Renderer
 from consent_gate.replica import Replica
 from consent_plumbing.nats import COMMITTED_SUBJECT, Bus
 from consent_plumbing.postgres import Pool, open_pool
@@ -65,6 +66,7 @@ class Worker:
     floors: Floors
     replica: Replica
     gate: Gate
+    renderer: Renderer
     feed: Feed
 
     @classmethod
@@ -108,6 +110,7 @@ class Worker:
             floors,
             replica,
             gate,
+            Renderer(),
             Feed(pool, signer),
         )
         tasks = [

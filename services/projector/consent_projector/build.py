@@ -175,8 +175,8 @@ async def _write(database_url: str, view: str, owner: str, rows: list[tuple[obje
 
 
 async def _connect(database_url: str) -> asyncpg.Connection[asyncpg.Record]:
-    # The order is that of the primary key. The planner cannot guess how many rows a part has, guesses few, and
-    # would sort them, through files: so it is told to read the index, and to leave the cores to those who fold.
+    # The order is that of the primary key. The planner guesses too few rows for a part, and would sort them
+    # through files: so it is told to read the index, and to leave the cores to those who fold.
     return await asyncpg.connect(
         database_url,
         timeout=CONNECT_SECONDS_MAX,

@@ -18,6 +18,7 @@ from contextlib import suppress
 
 import asyncpg
 import structlog
+import uvloop
 from consent_plumbing import logs
 from consent_plumbing.migrations import MigrationRefused, migrate
 from consent_plumbing.nats import COMMITTED_SUBJECT, Bus
@@ -59,13 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         match asked.command:
             case "run":
                 assert isinstance(settings, ProjectorSettings)
-                return asyncio.run(run(settings, asked.view or EVERYTHING, asked.batch))
+                return uvloop.run(run(settings, asked.view or EVERYTHING, asked.batch))
             case "rebuild":
-                return asyncio.run(_rebuild(settings.database_url, asked))
+                return uvloop.run(_rebuild(settings.database_url, asked))
             case "lag":
-                return asyncio.run(_lag(settings.database_url, asked.json))
+                return uvloop.run(_lag(settings.database_url, asked.json))
             case _:
-                return asyncio.run(_migrate(settings.database_url, asked.json))
+                return uvloop.run(_migrate(settings.database_url, asked.json))
     except (SettingsError, ValueError) as error:
         print(f"consent-projector: {error}", file=sys.stderr)
         return EXIT_USAGE

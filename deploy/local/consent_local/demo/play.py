@@ -44,10 +44,6 @@ def play(examples: Path | None, keep: bool) -> None:
             ended = stage.stop()
         if stage.left_running() or ended != "ended with exit code 0":
             raise ServerError(f"`consent-local up` {ended}; still running: {stage.left_running()}")
-        if keep:
-            telling.note(f"kept: consent-local up --data-dir {stage.data}")
-        else:
-            stage.remove()
     seconds = time.monotonic() - begun
     print(
         f"\nThe end: {telling.claims} claims were checked in {seconds:.0f} s, and nothing is left running.\n"
@@ -62,7 +58,9 @@ def _folder(keep: bool) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if not keep:
+        if keep:
+            print(f"\nkept, to go on with: consent-local up --data-dir {Stage(folder).data}")
+        else:
             _remove(folder)
 
 

@@ -64,8 +64,10 @@ class Stage:
         Raises ServerError if one of them is there after 10 s.
         """
         assert self._process is not None, "only what runs can be killed"
-        processes = [self._process.pid, *_below(self._process.pid)]
-        for pid in processes:  # `up` first: it would start the others again
+        children = [child["pid"] for child in self._children() if child["pid"] is not None]
+        # `up` first: it would start the others again.
+        processes = list(dict.fromkeys([self._process.pid, *children, *_below(self._process.pid)]))
+        for pid in processes:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(GONE_SECONDS_MAX)
@@ -75,6 +77,11 @@ class Stage:
                 raise ServerError(f"processes {[pid for pid in processes if _runs(pid)]} outlive SIGKILL")
             time.sleep(_POLL_SECONDS)
         return len(processes)
+
+    def _children(self) -> list[dict[str, Any]]:
+        children = status(self.data)["children"]
+        assert isinstance(children, list), "a status lists its children"
+        return children
 
     def stop(self) -> str:
         """Stop everything as Ctrl-C does; how `up` ended, in words. Nothing runs afterwards."""
@@ -94,7 +101,7 @@ class Stage:
 
 
 def _below(pid: int) -> list[int]:
-    """All processes that descend from `pid`; only the direct ones where there is no /proc."""
+    """All processes that descend from `pid`; none where there is no /proc."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it ended meanwhile

@@ -6,7 +6,7 @@ hand it to the same function: what is authorised, limited, refused and answered 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -31,7 +31,9 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 COMMANDS_BYTES_MAX = 8 * 1024 * 1024
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
+"""Headers by name, in lower case."""
+_ONCE = (b"authorization", b"content-length", b"content-type", b"idempotency-key", b"if-match")
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -107,7 +109,7 @@ class Call:
     @property
     def idempotency_key(self) -> str | None:
         """The `Idempotency-Key`: 1 to 255 visible characters of ASCII. Raises ConsentError `malformed`."""
-        given = header(self.headers, b"idempotency-key")
+        given = self.headers.get(b"idempotency-key")
         if given is None:
             return None
         if not 1 <= len(given) <= IDEMPOTENCY_KEY_CHARACTERS_MAX or not all(
@@ -119,7 +121,7 @@ class Call:
     @property
     def expected_version(self) -> int | None:
         """The version in `If-Match: "<version>"`. Raises ConsentError `malformed` for another form."""
-        given = header(self.headers, b"if-match")
+        given = self.headers.get(b"if-match")
         if given is None:
             return None
         digits = given[1:-1]
@@ -145,14 +147,14 @@ class Call:
         return int(given)
 
 
-def header(headers: Headers, name: bytes) -> bytes | None:
-    """The value of the header called `name` (lower case), or None. Raises ConsentError if it comes twice."""
-    found = None
-    for key, value in headers:
-        if key == name:
-            if found is not None:
+def named(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """The headers by name (lower case). Raises ConsentError `malformed` if one that matters comes twice."""
+    pairs = list(headers)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        for name in _ONCE:
+            if sum(name == other for other, _ in pairs) > 1:
                 raise ConsentError("malformed", f"the header {name.decode()} comes twice")
-            found = value
     return found
 
 
@@ -163,7 +165,7 @@ def authorise(worker: Worker, operation: Operation, headers: Headers) -> Princip
     """
     if operation.is_public:
         return None
-    principal = worker.keys.authenticate(header(headers, b"authorization"))
+    principal = worker.keys.authenticate(headers.get(b"authorization"))
     permissions.require_role(principal, operation.roles)
     return principal
 
@@ -197,7 +199,7 @@ def query_of(operation: Operation, query_string: bytes) -> dict[str, str]:
 
 def require_type(operation: Operation, headers: Headers) -> None:
     """Raises ConsentError `unsupported_media_type` unless the body is of the operation's type."""
-    given = header(headers, b"content-type")
+    given = headers.get(b"content-type")
     kind = (given or b"").split(b";", 1)[0].strip().lower()
     if kind != operation.body_type.encode():
         raise ConsentError("unsupported_media_type", f"send the body as {operation.body_type}")
@@ -210,7 +212,7 @@ async def body_of(operation: Operation, headers: Headers, receive: Receive) -> b
     """
     require_type(operation, headers)
     limit = operation.body_bytes_max
-    announced = header(headers, b"content-length")
+    announced = headers.get(b"content-length")
     if announced is not None and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     message = await receive()

@@ -17,6 +17,7 @@ from consent_domain.errors import ConsentError
 from consent_domain.identifiers import Token, parse_token
 from consent_domain.instants import Micros, micros, parse_rfc3339, rfc3339
 from consent_domain.reasons import sentence
+from consent_gate.answers import Answer as GateAnswer
 from consent_gate.answers import (
     BatchAnswer,
     CheckAnswer,
@@ -25,7 +26,6 @@ from consent_gate.answers import (
     decode_batch,
     decode_check,
     milliseconds,
-    wire_answer,
     wire_reason,
     wire_window,
 )
@@ -58,11 +58,13 @@ async def check(call: Call) -> Answer:
         for workspace in workspaces:
             require_own(call.principal, "workspace", workspace)
     if asked.known_at or asked.as_of:
-        answer = await _from_the_log(call, asked, workspaces)
+        past = await _from_the_log(call, asked, workspaces)
+        body, decision, token = encode(past), past.decision, past.token
     else:
         answer = await _from_the_replica(call, asked, workspaces)
-    metrics.count_decisions(answer.decision)
-    return Answer(200, encode(answer), [(b"consent-token", answer.token.encode())] if answer.token else [])
+        body, decision, token = call.worker.renderer.render(answer), answer.decision, answer.token
+    metrics.count_decisions(decision)
+    return Answer(200, body, [(b"consent-token", token.encode())] if token else [])
 
 
 def _workspaces_of(asked: CheckRequest) -> Sequence[str]:
@@ -77,9 +79,9 @@ def _workspaces_of(asked: CheckRequest) -> Sequence[str]:
     return asked.workspaces
 
 
-async def _from_the_replica(call: Call, asked: CheckRequest, workspaces: Sequence[str]) -> CheckAnswer:
+async def _from_the_replica(call: Call, asked: CheckRequest, workspaces: Sequence[str]) -> GateAnswer:
     at_least = await _reached(call, asked.at_least) if asked.at_least else 0
-    answer = call.worker.gate.check(
+    return call.worker.gate.check(
         workspaces[0] if len(workspaces) == 1 else workspaces,
         asked.purpose,
         categories=asked.categories,
@@ -87,7 +89,6 @@ async def _from_the_replica(call: Call, asked: CheckRequest, workspaces: Sequenc
         max_staleness=None if asked.max_staleness_ms is None else _seconds(asked.max_staleness_ms),
         at_least=at_least,
     )
-    return wire_answer(answer)
 
 
 async def _reached(call: Call, text: str) -> int:

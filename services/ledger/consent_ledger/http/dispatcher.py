@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from consent_domain.errors import ConsentError
 
 from consent_ledger.http import metrics
-from consent_ledger.http.calls import Answer, Call, Operation, admit
+from consent_ledger.http.calls import Answer, Call, Operation, admit, named
 from consent_ledger.http.problems import answer_to
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class Dispatcher:
         try:
             if self.worker is None:
                 raise ConsentError("unavailable", "the service is starting; try again")
-            call = await admit(self.worker, operation, scope["headers"], scope["query_string"], path, receive)
+            call = await admit(
+                self.worker, operation, named(scope["headers"]), scope["query_string"], path, receive
+            )
             status, body, headers, media_type = await function(call)
             headers = [(b"content-type", media_type.encode()), *headers]
         except Exception as error:

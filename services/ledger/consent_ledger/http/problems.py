@@ -41,7 +41,7 @@ TITLES = {
     "already_exists": "It exists already",
     "version_conflict": "It changed since it was read",
     "wrong_state": "Not possible in the present state",
-    "already_open": "A request for the same is open",
+    "already_open": "The ledger is open already",
     "not_suspended": "The purpose is not suspended",
     "second_person_required": "A second person must agree",
     "policy_out_of_order": "The policy does not follow the one before",

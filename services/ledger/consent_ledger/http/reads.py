@@ -88,7 +88,7 @@ def _from_replica(call: Call, name: str, needed: int, version: int | None) -> An
         if facts is None:
             raise nowhere("workspace", name)
         token = Token(meta.origin, meta.epoch, meta.position)
-        at, age = meta.watermark_time, milliseconds(status.staleness)
+        at, age = meta.time, milliseconds(status.staleness)
         return _workspace_answer(snapshot, name, facts, at, token, age, version)
 
 

@@ -13,7 +13,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
 from consent_ledger.http import problems
-from consent_ledger.http.calls import Answer, Call, Operation, admit, authorise
+from consent_ledger.http.calls import Answer, Call, Operation, admit, authorise, named
 
 if TYPE_CHECKING:
     from consent_ledger.worker import Worker
@@ -37,12 +37,12 @@ def worker_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Worker:
     return worker
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Authorise every route before its handler runs; one that declares no operation is denied to all."""
     operation = operation_of(handler)
     if operation is None:
         raise HTTPException(status_code=405)
-    authorise(worker_of(connection), operation, connection.scope["headers"])
+    authorise(worker_of(connection), operation, named(connection.scope["headers"]))
 
 
 async def call_of(request: AnyRequest) -> Call:
@@ -52,7 +52,7 @@ async def call_of(request: AnyRequest) -> Call:
     path = {name: str(value) for name, value in request.path_params.items()}
     scope = request.scope
     return await admit(
-        worker_of(request), operation, scope["headers"], scope["query_string"], path, request.receive
+        worker_of(request), operation, named(scope["headers"]), scope["query_string"], path, request.receive
     )
 
 

@@ -11,10 +11,13 @@ INSERT INTO views.cursors (view) VALUES ('facts'), ('requests'), ('counts'), ('r
 
 -- The fence of every write: the cursor moves from where the writer believes it is, while the writer holds the
 -- lease, or not at all (no row). A process that was paused and lost the lease cannot write, however late it wakes.
+-- It is committed without waiting for the disk or a standby: rows and cursor are lost together or not at all, the log
+-- before them is durable, and folding it again gives the same. So views cost the ledger's own commits no fsync.
 -- `hashes` are the leaf hashes of events that came by the messenger, in order; they must be the ledger's own.
 CREATE FUNCTION views.move_cursor(
     of_view text, of_owner text, of_generation integer, after bigint, upto bigint, lease interval, hashes bytea[]
 ) RETURNS SETOF bigint LANGUAGE sql VOLATILE AS $$
+    SELECT set_config('synchronous_commit', 'off', true);
     UPDATE views.cursors
     SET position = upto, leased_until = clock_timestamp() + lease, moved_at = clock_timestamp()
     WHERE view = of_view AND owner = of_owner AND generation = of_generation AND position = after
