@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+import table
 from consent_domain.facts import BOOK_ID, Attributes, Book, Published, WorkspaceFacts, pack
 from consent_domain.feed import Row
 from consent_domain.instants import DAY
@@ -27,7 +28,7 @@ from consent_domain.purposes import Purpose, Selector
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
 from consent_gate.replica import Mark, Replica
-from harness import Figure, arguments, report
+from harness import Figure, arguments
 
 ROWS = (10_000, 1_000_000)
 ASKED = 100_000
@@ -56,31 +57,37 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--rows", type=int, action="append", help="workspaces; may be given again")
     given = parser.parse_args()
-    figures: list[Figure] = []
+    figures: list[table.Row] = []
     for count in given.rows or ROWS:
         folder = Path(tempfile.mkdtemp(prefix="bench-check-", dir=given.folder))
         try:
             figures += measure(count, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    report("Checks in the process", figures, given.folder, given.json)
+    table.report("Checks in the process", figures, given.folder, given.json)
 
 
-def measure(count: int, folder: Path) -> list[Figure]:
+def measure(count: int, folder: Path) -> list[table.Row]:
     """The figures for so many workspaces without a history."""
     replica = Replica.open(folder)
-    began = time.perf_counter()
     build = replica.build("consent.bench/ledger", 1)
     rows = all_rows(count)
     while chunk := list(islice(rows, CHUNK_ROWS)):
         build.add(chunk)
     build.finish(count + 1, NOW, Mark(1, count + 1, NOW, boot_nanoseconds()))
-    print(f"{count:,} workspaces: filled in {time.perf_counter() - began:.0f} s, ", end="")
     size = sum(path.stat().st_blocks * 512 for path in folder.glob("*/data.mdb")) / 1e6
     opened = min(open_milliseconds(folder) for _ in range(5))
-    print(f"{size:.0f} MB shared (of {MEGABYTES_MAX}), opened and asked in {opened:.1f} ms", end=" ")
-    print(f"(of {OPEN_MILLISECONDS_MAX})")
-    return rates(count, replica)
+    at = f"{count:,} workspaces"
+    return [
+        *(figure.row() for figure in rates(count, replica)),
+        at_most(f"replica's size, {at}", size, "MB", MEGABYTES_MAX),
+        at_most(f"opened and asked once, {at}", opened, "ms", OPEN_MILLISECONDS_MAX),
+    ]
+
+
+def at_most(what: str, measured: float, unit: str, maximum: float) -> table.Row:
+    """A figure that should be small."""
+    return table.Row(what, measured, unit, target=f"≤ {maximum:,} {unit}", reached=measured <= maximum)
 
 
 def all_rows(count: int) -> Iterator[Row]:
@@ -143,7 +150,7 @@ def rates(count: int, replica: Replica) -> list[Figure]:
     at = f"{count:,} workspaces"
     return [
         Figure(f"check, {at}", checks, "checks", reach=CHECKS_A_SECOND),
-        Figure(f"check beside a bare read, {at}", checks, "checks", "a bare read", limit),
+        Figure(f"check beside its limit, {at}", checks, "checks", "a bare read of LMDB", limit),
         Figure(f"check_many, {at}", rows, "rows", reach=BATCH_ROWS_A_SECOND),
     ]
 

@@ -1,22 +1,15 @@
-"""What the benches of parts share: a durable database of their own, figures as a table and as JSON.
-
-A figure means nothing by itself: each bench measures the limit (the same work without ours) in the
-same run, and prints how long the disk takes to make 4 KiB durable.
-"""
+"""What the benches of parts share: a durable database of their own, and rates beside a limit."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import table
 from consent_local.postgres import Postgres
-from http_report import fdatasync_ms
 
 
 class Figure(NamedTuple):
@@ -35,12 +28,20 @@ class Figure(NamedTuple):
         """The rate as a share of the limit's."""
         return None if self.limit_a_second is None else self.a_second / self.limit_a_second
 
-    @property
-    def reached(self) -> bool | None:
-        """Whether it is as high as it should be; None if nothing is asked of it."""
-        if self.reach is None:
-            return None
-        return (self.a_second if self.share is None else self.share) >= self.reach
+    def row(self) -> table.Row:
+        """For the table."""
+        value = self.a_second if self.share is None else self.share
+        rate = self.reach is not None and self.share is None
+        target = "" if self.reach is None else f"≥ {self.reach:,.0f}/s" if rate else f"≥ {self.reach:.2f} ×"
+        return table.Row(
+            self.what,
+            self.a_second,
+            f"{self.unit}/s",
+            self.limit,
+            self.limit_a_second,
+            target,
+            None if self.reach is None else value >= self.reach,
+        )
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -63,13 +64,4 @@ def durable_postgres(folder: Path) -> Iterator[str]:
 
 def report(title: str, figures: list[Figure], folder: Path, json_file: Path | None) -> None:
     """Print the figures, and write them as JSON if asked to."""
-    sync = fdatasync_ms(folder)
-    cores = os.cpu_count() or 1
-    print(f"{title}\nfdatasync: {sync:.2f} ms   cores: {cores}   Python {platform.python_version()}\n")
-    for figure in figures:
-        share = "" if figure.share is None else f"{figure.share:6.2f} × {figure.limit}"
-        mark = {None: "", True: "reached", False: "not reached"}[figure.reached]
-        print(f"{figure.what:48} {figure.a_second:12,.0f} {figure.unit}/s   {share:36} {mark}")
-    if json_file is not None:
-        told = [figure._asdict() | {"share": figure.share, "reached": figure.reached} for figure in figures]
-        json_file.write_text(json.dumps({"title": title, "fdatasyncMs": sync, "figures": told}, indent=1))
+    table.report(title, [figure.row() for figure in figures], folder, json_file)

@@ -1,62 +1,49 @@
-"""Figures of the HTTP benches, as a table or as JSON, with the disk's fdatasync time beside them."""
+"""Figures of the HTTP benches: how many a second, and how long each answer took."""
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-SYNCS = 50
+import table
+from http_load import Figures
 
 
 class Line(NamedTuple):
-    """One figure, and what it should reach: at least `reach` a second, at most `p99_ms_max`."""
+    """One figure, beside a limit, and what it should reach: `reach` a second or more, `p99_ms_max` or less.
+
+    `each` is how many things one answer answers.
+    """
 
     what: str
-    a_second: float
-    p50_ms: float
-    p99_ms: float
+    figures: Figures
+    limit: Figures | None = None
     reach: float | None = None
     p99_ms_max: float | None = None
+    each: int = 1
 
-    @property
-    def reached(self) -> bool | None:
-        """Whether it does; None if nothing is asked of it."""
-        if self.reach is None and self.p99_ms_max is None:
-            return None
-        return (self.reach is None or self.a_second >= self.reach) and (
-            self.p99_ms_max is None or self.p99_ms <= self.p99_ms_max
+    def row(self) -> table.Row:
+        """For the table."""
+        rate, p99 = self.figures.a_second * self.each, self.figures.p99_ms
+        target = [f"≥ {self.reach:,.0f}/s"] if self.reach is not None else []
+        target += [f"p99 < {self.p99_ms_max:.0f} ms"] if self.p99_ms_max is not None else []
+        reached = (self.reach is None or rate >= self.reach) and (
+            self.p99_ms_max is None or p99 < self.p99_ms_max
+        )
+        return table.Row(
+            self.what,
+            rate,
+            "/s",
+            "" if self.limit is None else "bare ASGI application",
+            None if self.limit is None else self.limit.a_second,
+            ", ".join(target),
+            reached if target else None,
+            f"p50 {self.figures.p50_ms:.1f} ms, p99 {p99:.1f} ms",
         )
 
 
-def fdatasync_ms(folder: Path) -> float:
-    """The median time of an fdatasync after writing 4 KiB to the disk of `folder`."""
-    took = []
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for _ in range(SYNCS):
-            file.write(b"x" * 4096)
-            file.flush()
-            started = time.perf_counter()
-            os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - started)
-    return sorted(took)[SYNCS // 2] * 1000
-
-
-def report(title: str, lines: list[Line], folder: Path, as_json: bool, errors: int) -> None:
+def report(title: str, lines: list[Line], folder: Path, json_file: Path | None) -> None:
     """Print the figures. Raises AssertionError if any answer was an error: then they say nothing."""
-    sync = fdatasync_ms(folder)
-    if as_json:
-        told = [line._asdict() | {"reached": line.reached} for line in lines]
-        print(json.dumps({"title": title, "fdatasyncMs": sync, "errors": errors, "lines": told}))
-    else:
-        print(f"{title}\nfdatasync: {sync:.2f} ms\n")
-        for line in lines:
-            mark = {None: "", True: "reached", False: "not reached"}[line.reached]
-            print(
-                f"{line.what:42} {line.a_second:12,.0f}/s   p50 {line.p50_ms:8.2f} ms   "
-                f"p99 {line.p99_ms:8.2f} ms   {mark}"
-            )
+    table.report(title, [line.row() for line in lines], folder, json_file)
+    errors = sum(figures.errors for line in lines for figures in (line.figures, line.limit) if figures)
     assert errors == 0, f"{errors} answers were errors"

@@ -30,6 +30,7 @@ from http_service import (  # noqa: E402
 from servers import temporary_folder  # noqa: E402
 
 BATCH = 100
+BARE_OPTIONS = ("--interface", "asginl", "--loop", "uvloop", "--no-log", "--no-ws")
 
 
 class Ledger(NamedTuple):
@@ -89,9 +90,8 @@ def bare() -> Iterator[int]:
     """The port of granian with the bare application, one worker, as the ledger is served."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "granian", "bare_asgi:application", "--interface", "asginl"]
-        + ["--loop", "uvloop", "--port", str(port), "--no-log", "--no-ws"]
-        + ["--working-dir", str(ROOT / "bench")],
+        [sys.executable, "-m", "granian", "bare_asgi:application", "--port", str(port), *BARE_OPTIONS],
+        cwd=ROOT / "bench",
     )
     try:
         deadline = time.monotonic() + 20

@@ -11,7 +11,6 @@ feed; all clocks are this host's.
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -27,11 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import httpx
 from harness import arguments
-from http_report import fdatasync_ms
 from http_service import Caller, publish_first_policy
 from stack import Stack, running_stack
 from steady_load import OPT_OUT, PURPOSE, Load
-from table import Row, markdown
+from table import Row, report
 
 WORKERS = 2
 BATCH = 100
@@ -221,12 +219,8 @@ def main() -> None:
             ),
             row("opt-out recorded → denied by a remote gate", [one.remote for one in found], REACH_MS),
         ]
-        sync = fdatasync_ms(folder)
-    title = f"{given.opt_outs} opt-outs, one after the other, beside a light load"
-    print(f"{title}\nfdatasync: {sync:.2f} ms\n\n{markdown(rows)}")
-    if given.json is not None:
-        told = {"title": title, "fdatasyncMs": sync, "rows": [one.told() for one in rows]}
-        given.json.write_text(json.dumps(told, indent=1))
+        title = f"{given.opt_outs} opt-outs, one after the other, beside a light load"
+        report(title, rows, folder, given.json)
 
 
 if __name__ == "__main__":

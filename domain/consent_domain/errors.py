@@ -25,8 +25,6 @@ STATUS: dict[str, int] = {
     "unknown_purpose": 404,
     "unknown_request": 404,
     "unknown_opt_in": 404,
-    "unknown_policy": 404,
-    "unknown_event": 404,
     # what the ledger's rules refuse
     "already_exists": 409,
     "version_conflict": 409,

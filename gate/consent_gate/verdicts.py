@@ -45,11 +45,17 @@ class Standing(NamedTuple):
 
 
 class _Class(NamedTuple):
-    ruling: Ruling
+    """What plain members share. Who became a customer at `reach` or later has no permitted time."""
+
+    permit: bool
     line: int
-    unstated: list[Step]
+    reach: Micros
+    starts: list[Micros]
+    unstated: list[int]
+    """For who became a customer at the start of the same index or later: the verdict without a time."""
 
 
+_FOR_EVER: Micros = 1 << 62
 NO_WORKSPACE, BEFORE_ENROLMENT = 0, 1
 """Numbers of the verdicts on rows without an owner, and on rows older than the workspace."""
 
@@ -104,14 +110,12 @@ class Verdicts:
         shared = self._classes.get(profile)
         if shared is None:
             shared = self._classes[profile] = self._class(facts)
-        if not shared.ruling.permit:
-            return Standing(shared.line, BEGINNING, shared.unstated[0].verdict)
+        if not shared.permit:
+            return Standing(shared.line, BEGINNING, shared.unstated[0])
         since = facts.customer_since
-        in_reach = any(end is None or since < end for _, end in shared.ruling.windows)
-        if since > self.at or not in_reach or (one.since, one.position) != (since, facts.position):
+        if since > self.at or since >= shared.reach or (one.since, one.position) != (since, facts.position):
             return None
-        starts = [step.start for step in shared.unstated]
-        return Standing(shared.line, since, shared.unstated[bisect_right(starts, since) - 1].verdict)
+        return Standing(shared.line, since, shared.unstated[bisect_right(shared.starts, since) - 1])
 
     def _class(self, facts: WorkspaceFacts) -> _Class:
         organisation = facts.attributes[0].organisation
@@ -120,10 +124,11 @@ class Verdicts:
         )
         starts = [segment.start for segment in ruling.timeline] or [BEGINNING]
         unstated = [
-            Step(start, self._number(settle(for_member(ruling, facts.position, start), None, self.at)))
-            for start in starts
+            self._number(settle(for_member(ruling, facts.position, start), None, self.at)) for start in starts
         ]
-        return _Class(ruling, self._line(ruling), unstated)
+        ends = [end for _, end in ruling.windows[-1:]]
+        reach = ends[0] if ends and ends[0] is not None else _FOR_EVER
+        return _Class(ruling.permit, self._line(ruling), reach, starts, unstated)
 
     def _line(self, ruling: Ruling) -> int:
         starts = {BEGINNING, self.at + AHEAD_MAX + 1, *(segment.start for segment in ruling.timeline)}

@@ -214,7 +214,7 @@ def _answer(
 ) -> dict[str, object]:
     return {
         "policy": command.policy,
-        "version": command.version,
+        "policyVersion": command.version,
         "effectiveAt": rfc3339(effective),
         "onByDefault": told_default(bodies)["onByDefault"],
     }

@@ -113,7 +113,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     load_signer(Path(settings.feed_key_file), settings.origin)
-    SqliteKeyStore(Path(settings.keystore_file), load_master_key(Path(settings.master_key_file)))
+    SqliteKeyStore(Path(settings.keystore_file), load_master_key(settings.master_key_path))
     Path(settings.replica_folder).mkdir(parents=True, exist_ok=True)
     return serving.serve(arguments.host, arguments.port, arguments.workers)
 
@@ -189,11 +189,12 @@ def _feed(arguments: argparse.Namespace) -> int:
 
 def _files(arguments: argparse.Namespace) -> int:
     settings = load(KeyFileSettings)
-    feed, master = Path(settings.feed_key_file), Path(settings.master_key_file)
-    made = [str(path) for path in (feed, master) if not path.exists()]
+    feed, master = Path(settings.feed_key_file), settings.master_key_path
+    made = [str(path) for path in (feed, master) if path is not None and not path.exists()]
     make_feed_key(feed)
-    ensure_master_key(master)
-    return _say(arguments, {"made": made}, f"made {', '.join(made)}" if made else "both files are there")
+    if master is not None:
+        ensure_master_key(master)
+    return _say(arguments, {"made": made}, f"made {', '.join(made)}" if made else "the key files are there")
 
 
 _KEY_COMMANDS = {"create": _create, "list": _list, "revoke": _revoke, "feed": _feed, "files": _files}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from consent_plumbing.settings import Settings
 
 
@@ -15,8 +17,14 @@ class KeyFileSettings(Settings, frozen=True, kw_only=True):
     feed_key_file: str
     """`CONSENT_FEED_KEY_FILE`: the Ed25519 seed (32 bytes, mode 0600) that signs watermarks and the feed."""
 
-    master_key_file: str
-    """`CONSENT_MASTER_KEY_FILE`: the key (32 bytes, mode 0600) under which personal keys are wrapped."""
+    master_key_file: str = ""
+    """`CONSENT_MASTER_KEY_FILE`: the key (32 bytes, mode 0600) under which personal keys are wrapped.
+    Without it, the key itself is taken from `CONSENT_MASTER_KEY` (base64)."""
+
+    @property
+    def master_key_path(self) -> Path | None:
+        """The file of the master key, None where the environment holds the key itself."""
+        return Path(self.master_key_file) if self.master_key_file else None
 
 
 class LedgerSettings(KeyFileSettings, frozen=True, kw_only=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 from consent_domain.feed import Watermark
+from consent_gate.boot import boot_nanoseconds
 
 from consent_ledger.seams import Store
 
@@ -17,17 +17,12 @@ class Sent(NamedTuple):
     boot_ns: int
 
 
-def boot_clock_ns() -> int:
-    """Nanoseconds since boot, those asleep included where the system counts them."""
-    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
 async def read_watermark(store: Store) -> Sent:
     """The head of the log now. Raises StoreUnavailable. The store must be the primary, not a copy.
 
     Ledger time is the database's clock, or the last event's time where that is later.
     """
-    boot_ns = boot_clock_ns()
+    boot_ns = boot_nanoseconds()
     head = await store.read_head()
     time_now = max(head.now, head.recorded_at)
     return Sent(Watermark(head.origin, head.epoch, head.position, time_now), boot_ns)

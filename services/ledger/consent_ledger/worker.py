@@ -78,7 +78,7 @@ class Worker:
         cannot be made; nothing else that is down keeps it from starting.
         """
         signer = load_signer(Path(settings.feed_key_file), settings.origin)
-        master = load_master_key(Path(settings.master_key_file))
+        master = load_master_key(settings.master_key_path)
         keystore = await asyncio.to_thread(SqliteKeyStore, Path(settings.keystore_file), master)
         replica = Replica.open(settings.replica_folder)
         pool = await open_pool(

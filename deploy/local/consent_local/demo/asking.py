@@ -16,6 +16,7 @@ from consent_local.children import ServerError
 from consent_local.services import program
 
 ANSWER_SECONDS_MAX = 60.0
+UNDECIDED_SECONDS_MAX = 5.0
 COMMAND_SECONDS_MAX = 120.0
 
 
@@ -49,12 +50,19 @@ class Caller:
         return self._send("POST", path, content, "application/x-ndjson")
 
     def check(self, workspace: str, purpose: str, **more: object) -> dict[str, Any]:
-        """The answer to one check. Raises ServerError if there is none."""
-        answer = self.post("/v1/check", {"workspace": workspace, "purpose": purpose, **more})
-        if answer.status != 200:
-            raise ServerError(f"a check was answered {answer.status}: {answer.body}")
-        found: dict[str, Any] = answer.body
-        return found
+        """The answer to one check, asked again while it is undecided, as a host is that catches up.
+
+        After 5 s it is what it is. Raises ServerError if there is none.
+        """
+        deadline = time.monotonic() + UNDECIDED_SECONDS_MAX
+        while True:
+            answer = self.post("/v1/check", {"workspace": workspace, "purpose": purpose, **more})
+            if answer.status != 200:
+                raise ServerError(f"a check was answered {answer.status}: {answer.body}")
+            found: dict[str, Any] = answer.body
+            if found["decision"] != "undecided" or time.monotonic() > deadline:
+                return found
+            time.sleep(0.005)
 
     def close(self) -> None:
         """Give the connection back."""

@@ -221,7 +221,7 @@ class Story:
             f"due {answer.body['dueAt'][:10]}, denied since {answer.body['deniedSince'][11:23]}\n"
             f"a pipeline that asks now: {first['decision']}, denied {milliseconds:.0f} ms after the answer"
         )
-        self._tell.holds("the first check after the answer denies", first["decision"], "deny")
+        self._tell.holds("the first decision after the answer is a denial", first["decision"], "deny")
         self._tell.holds("for that reason", first["reasons"][0]["code"], "opt_out_requested")
         if milliseconds > DENY_MILLISECONDS:
             self._tell.note(f"more than {DENY_MILLISECONDS} ms: this machine is busy with something else")

@@ -36,8 +36,6 @@ TITLES = {
     "unknown_purpose": "No such purpose",
     "unknown_request": "No such request",
     "unknown_opt_in": "No such opt-in",
-    "unknown_policy": "No such policy",
-    "unknown_event": "No such event",
     "already_exists": "It exists already",
     "version_conflict": "It changed since it was read",
     "wrong_state": "Not possible in the present state",
