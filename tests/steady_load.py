@@ -1,15 +1,14 @@
 """A steady load of commands and checks from a client that records every answer, and what must hold of them.
 
-Every customer is enrolled and later opts out of everything. A command whose answer did not come, or
-was no verdict, is given again with the same Idempotency-Key until there is one. Each request has a
-connection of its own, so that any worker may get it.
+Customers are enrolled and soon opt out of everything, but for a few who stay. A command whose answer
+did not come, or was no verdict, is given again with the same Idempotency-Key until there is one. Each
+request has a connection of its own, so that any worker may get it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import time
 from collections import Counter
@@ -28,10 +27,20 @@ REQUEST_SECONDS_MAX = 10.0
 AGAIN_SECONDS = 0.1
 PAUSE_SECONDS = 0.03
 CUSTOMERS = 4
+STAYING = 3
 CHECKERS = 3
-CHECKED_MAX = 60
+CHECKED_MAX = 20
 """How many of the newest customers are asked about: those of an outage, again and again."""
+ENROLLED, OPTED_OUT = "workspace-enrolled.v1", "opt-out-requested.v1"
 OPT_OUT = {"selector": {"all": True}, "applicant": {"role": "owner", "authority": "verified"}}
+
+
+def command(workspace: str, type: str) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Path, body and headers of the command that leads to an event of this type."""
+    key = {"idempotency-key": f"{type}/{workspace}"}
+    if type == ENROLLED:
+        return "/v1/workspaces", {"workspace": workspace, "plan": "business", "region": "eu"}, key
+    return f"/v1/workspaces/{workspace}/opt-outs", OPT_OUT, key
 
 
 class Acknowledged(NamedTuple):
@@ -74,6 +83,7 @@ class Load:
         self._random = random.Random(name)
         self._numbers = itertools.count(1)
         self._stopping = False
+        self._staying = [f"{name}-stays-{number}" for number in range(STAYING)]
         self._customers: list[str] = []
         self.acknowledged: list[Acknowledged] = []
         self.checks: list[Checked] = []
@@ -84,6 +94,8 @@ class Load:
     async def going(self) -> AsyncIterator[None]:
         """The load goes on inside; at the end every command that was begun is settled."""
         try:
+            for workspace in self._staying:
+                await self._give(workspace, ENROLLED)
             async with asyncio.TaskGroup() as tasks:  # whose failure ends what the load is for
                 for _ in range(CUSTOMERS):
                     tasks.create_task(self._customer())
@@ -112,17 +124,16 @@ class Load:
     async def _customer(self) -> None:
         while not self._stopping:
             workspace = f"{self._name}-{next(self._numbers)}"
-            body = {"workspace": workspace, "plan": "business", "region": "eu"}
-            await self._give(workspace, "workspace-enrolled.v1", "/v1/workspaces", body)
+            await self._give(workspace, ENROLLED)
             self._customers.append(workspace)
             await asyncio.sleep(PAUSE_SECONDS)
-            path = f"/v1/workspaces/{workspace}/opt-outs"
-            await self._give(workspace, "opt-out-requested.v1", path, OPT_OUT)
+            await self._give(workspace, OPTED_OUT)
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _give(self, workspace: str, type: str, path: str, body: dict[str, Any]) -> None:
+    async def _give(self, workspace: str, type: str) -> None:
         """Give a command until there is a verdict, and record it."""
-        key = {"authorization": f"Bearer {self._keys['admin']}", "idempotency-key": f"{type}/{workspace}"}
+        path, body, key = command(workspace, type)
+        key["authorization"] = f"Bearer {self._keys['admin']}"
         deadline = time.monotonic() + SETTLED_SECONDS_MAX
         for tries in itertools.count(1):
             answer = await self._ask(path, body, key)
@@ -153,9 +164,7 @@ class Load:
         key = {"authorization": f"Bearer {self._keys['pipeline']}"}
         while not self._stopping:
             await asyncio.sleep(PAUSE_SECONDS / 2)
-            if not self._customers:
-                continue
-            workspace = self._random.choice(self._customers[-CHECKED_MAX:])
+            workspace = self._random.choice([*self._staying, *self._customers[-CHECKED_MAX:]])
             asked: dict[str, Any] = {"workspace": workspace, "purpose": PURPOSE}
             staleness = self._random.choice(STALENESS_ASKED)
             if staleness is not None:
@@ -188,7 +197,7 @@ class Load:
     def require_sound(self) -> None:
         """No permit that was wrong by what was acknowledged, or by the position it stands on."""
         assert not self.wrong, self.wrong[:5]
-        outs = {one.workspace: one for one in self.acknowledged if one.type.startswith("opt-out")}
+        outs = {one.workspace: one for one in self.acknowledged if one.type == OPTED_OUT}
         for check in self.checks:
             if check.decision != "permit":
                 continue
@@ -203,10 +212,6 @@ class Load:
                 f"{check} stands on something older than it says"
             )
 
-    def decisions(self, since: float, until: float) -> Counter[tuple[str, str]]:
-        """How many checks sent in a span of time were decided how, for which first reason."""
-        return Counter((check.decision, check.code) for check in self.checks if since <= check.sent < until)
-
 
 def _checked(workspace: str, sent: float, answer: dict[str, Any], asked_ms: int | None) -> Checked:
     staleness = answer["stalenessMs"]
@@ -220,9 +225,3 @@ def _checked(workspace: str, sent: float, answer: dict[str, Any], asked_ms: int 
         STALENESS_SECONDS_MAX if asked_ms is None else asked_ms / 1000,
         answer["decisionId"].split("-")[0],
     )
-
-
-def subject_and_type(line: bytes) -> tuple[str, str]:
-    """The stream and the type of an event."""
-    event = json.loads(line)
-    return event["subject"], event["type"]

@@ -10,15 +10,17 @@ import pytest
 from http_service import Caller
 from recorded_log import bytes_of_log, head_of, require_gapless_and_proven
 from stack import Stack
-from steady_load import STALENESS_ASKED, Load
+from steady_load import STALENESS_ASKED, Load, command
 
 BEFORE, AFTER = 40, 80
 """How many commands are answered before a process is killed, and after that."""
 OUTAGE_SECONDS = 2.5
+AGAIN = 10
+"""How many commands are given once more with their Idempotency-Key."""
 
 
 async def require_recorded_once(load: Load, stack: Stack, call: Caller) -> None:
-    """Every acknowledged event is where the answer said, and given again or not, it is there once."""
+    """Every acknowledged event is where the answer said, once, also if its command had to be given again."""
     log = await bytes_of_log(call)
     events = require_gapless_and_proven(log, await head_of(stack))
     found = Counter((event["subject"], event["type"]) for event in events)
@@ -27,6 +29,12 @@ async def require_recorded_once(load: Load, stack: Stack, call: Caller) -> None:
         named = (f"workspace/{one.workspace}", one.type)
         assert (event["subject"], event["type"]) == named
         assert found[named] == 1
+    retried = [one for one in load.acknowledged if one.tries > 1]
+    for one in [*retried[:AGAIN], *load.acknowledged[-AGAIN:]]:
+        path, body, key = command(one.workspace, one.type)
+        told = await call.done("POST", path, json=body, headers=key)
+        assert (told["replayed"], int(told["firstPosition"])) == (True, one.position)
+    assert (await head_of(stack)).position == len(log)
 
 
 @pytest.mark.parametrize("victim", ["postgres", "nats", "worker", "ledger", "projector"])
@@ -46,6 +54,8 @@ async def test_given_load_when_a_process_is_killed_9_then_all_that_was_acknowled
     await require_recorded_once(load, stack, call)
     assert any(check.decision == "permit" for check in load.checks)
     assert any(check.code.startswith("opt_out") for check in load.checks)
+    if victim in ("postgres", "ledger"):
+        assert any(one.tries > 1 for one in load.acknowledged), "nothing was under way when it was killed"
 
 
 async def test_given_load_when_postgresql_is_gone_for_long_then_checks_permit_while_fresh_and_not_after(

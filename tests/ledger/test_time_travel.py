@@ -83,7 +83,7 @@ async def test_given_knowledge_of_now_when_asked_about_then_then_what_took_effec
         enrolled = await ledger.write(enrol("acme"))
         await ledger.write(opt_out("acme"))
         assert (await ask(ledger, as_of=when(enrolled))).decision.permit
-        assert codes(await ask(ledger, as_of=when(enrolled) - 1)) == ["before_enrolment"]
+        assert codes(await ask(ledger, as_of=when(enrolled) - SECOND)) == ["before_enrolment"]
 
 
 async def test_given_times_between_events_then_the_last_event_before_counts(

@@ -16,7 +16,7 @@ from consent_local.reset import reset
 from consent_local.services import leftovers, program
 from consent_local.status import status
 
-START_SECONDS_MAX = 120.0
+START_SECONDS_MAX = 100.0
 STOP_SECONDS_MAX = 60.0
 GONE_SECONDS_MAX = 10.0
 _POLL_SECONDS = 0.05

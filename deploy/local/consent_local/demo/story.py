@@ -120,15 +120,16 @@ class Story:
 
     def _count_on(self) -> int:
         """How many workspaces' data of this moment may be used for training, by one batch of checks."""
-        asked = {
-            "purpose": TRAIN,
-            "workspaces": [one.workspace for one in self._customers],
-            "collected": {"at": _now()},
-        }
-        position = self._staff.get("/v1/policies").body["token"]
-        answer = self._pipeline.post("/v1/check/batch", asked | {"atLeast": position})
-        _require(answer.status == 200, f"the batch was answered {answer.status}: {answer.body}")
-        return sum(answer.body["permitted"])
+        names = [one.workspace for one in self._customers]
+        asked = {"purpose": TRAIN, "workspaces": names, "collected": {"at": _now()}}
+        imported = self._staff.get("/v1/policies").body["token"]
+        deadline = time.monotonic() + LIVE_SECONDS_MAX
+        while True:
+            answer = self._pipeline.post("/v1/check/batch", asked | {"atLeast": imported})
+            _require(answer.status == 200, f"the batch was answered {answer.status}: {answer.body}")
+            undecided = {"stale", "catching_up"} & set(answer.body["reasonCodes"])
+            if not undecided or time.monotonic() > deadline:
+                return sum(answer.body["permitted"])
 
     # -- 2 ---------------------------------------------------------------------------------------------------
 
