@@ -54,11 +54,15 @@ with Gate.connect(url, token, purpose=purpose, replica_dir=folder, verifier_key=
 
 
 class Denied(NamedTuple):
-    """One opt-out, in seconds since it was accepted: answered; denied by each worker; by the remote gate."""
+    """One opt-out, in seconds since it was accepted: answered; denied by each worker; by the remote gate.
+
+    `at_once`: every worker denied when it was asked for the first time after the answer.
+    """
 
     answered: float
     workers: tuple[float, ...]
     remote: float
+    at_once: bool
 
 
 class Remote:
@@ -151,12 +155,14 @@ async def check(call: Caller, workspace: str) -> dict[str, object]:
     )
 
 
-async def denied_by(call: Caller, workspace: str) -> float:
-    """When a worker answered deny, asked again and again."""
+async def denied_by(call: Caller, workspace: str) -> tuple[float, int]:
+    """When a worker answered deny, asked again and again, and how often it was asked."""
     deadline = time.monotonic() + DENIED_SECONDS_MAX
+    asked = 1
     while (await check(call, workspace))["decision"] != "deny":
         assert time.monotonic() < deadline, f"{workspace} is not denied"
-    return time.time()
+        asked += 1
+    return time.time(), asked
 
 
 async def opted_out(call: Caller, workers: Sequence[Caller], remote: Remote, workspace: str) -> Denied:
@@ -167,7 +173,12 @@ async def opted_out(call: Caller, workers: Sequence[Caller], remote: Remote, wor
     by_workers = await asyncio.gather(*(denied_by(worker, workspace) for worker in workers))
     by_remote = await asyncio.to_thread(remote.denied_at)
     accepted = datetime.fromisoformat(told["recordedAt"]).timestamp()
-    return Denied(answered - accepted, tuple(at - accepted for at in by_workers), by_remote - accepted)
+    return Denied(
+        answered - accepted,
+        tuple(at - accepted for at, _ in by_workers),
+        by_remote - accepted,
+        all(asked == 1 for _, asked in by_workers),
+    )
 
 
 async def measure(stack: Stack, remote: Remote, count: int) -> list[Denied]:
@@ -198,6 +209,12 @@ def row(what: str, seconds: list[float], p99_ms_max: float | None = None) -> Row
     return Row(what, p99, "ms p99", target=f"< {p99_ms_max:.0f} ms", reached=p99 < p99_ms_max, note=note)
 
 
+def at_once(found: list[bool]) -> Row:
+    """How many were denied by the whole host when their opt-out was answered."""
+    what = "denied by every worker of the host when the opt-out was answered"
+    return Row(what, sum(found), f"of {len(found)}", target="all", reached=all(found))
+
+
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--opt-outs", type=int, default=200)
@@ -218,6 +235,7 @@ def main() -> None:
                 for number in range(WORKERS)
             ),
             row("opt-out recorded → denied by a remote gate", [one.remote for one in found], REACH_MS),
+            at_once([one.at_once for one in found]),
         ]
         title = f"{given.opt_outs} opt-outs, one after the other, beside a light load"
         report(title, rows, folder, given.json)

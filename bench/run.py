@@ -111,14 +111,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def document(measured: Sequence[Measured], at: str) -> str:
-    """The figures as a document."""
+def document(measured: Sequence[Measured], at: str, load: float) -> str:
+    """The figures as a document. `load` is the host's average of the minute before."""
     lines = [
         "# Benchmarks",
         "",
         f"Written by `make bench` on {at}. The load generator and PostgreSQL share the cores with what",
         "they measure, so a figure is a floor. Read it beside its limit in the same run: the same work",
         "without ours.",
+        "",
+        f"Load average of the minute before it began, which is what others took: {load:.1f}.",
         "",
     ]
     for one in measured:
@@ -147,15 +149,17 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> int:
     """Returns 0 if every bench gave its figures, reached or not; else 1."""
     asked = arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the bench under way is ended too
     chosen = [bench for bench in BENCHES if not asked.only or bench.name in asked.only]
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    load = os.getloadavg()[0]
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         for bench in chosen:
             print(f"{bench.name} …", file=sys.stderr, flush=True)
             measured.append(measure(bench, asked.size, Path(folder) / f"{bench.name}.json"))
-    text = document(measured, at)
-    told = {"at": at, "size": asked.size, "benches": [one.told() for one in measured]}
+    text = document(measured, at, load)
+    told = {"at": at, "size": asked.size, "load": load, "benches": [one.told() for one in measured]}
     whole = json.dumps(told, indent=1) + "\n"
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{at.replace(':', '')}.json").write_text(whole)

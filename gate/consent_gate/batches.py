@@ -77,7 +77,7 @@ class Batch:
         transaction, view = checks.reader.begin()
         try:
             table = view.tables.find(self._question) or table_of(transaction, view, *self._question)
-            entries, at_bytes, floor = table.entries, view.at_bytes, checks.floor
+            entries, at_bytes, floors = table.entries, view.at_bytes, checks.floors
             for workspace in workspaces:
                 cell = cell_of(transaction, workspace)
                 entry = entries.get(cell[:PREFIX_BYTES])
@@ -86,7 +86,7 @@ class Batch:
                 found = None
                 if entry is not None and cell[PREFIX_BYTES:SINCE_END] <= at_bytes:
                     found = _first_reason(entry, cell, collected, view.at)
-                    if floor is not None:
+                    if floors is not None and floors.highest > view.position:
                         needed = max(needed, checks.floor_of_member(table, workspace, entry))
                 if found is None:
                     found, at_least = self._by_the_rules(transaction, view, table, workspace, collected)

@@ -8,10 +8,10 @@ read, so a process that was stopped in between does not answer from before.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from os import getpid
-from typing import Any
+from typing import Any, Protocol
 
 import lmdb
 from consent_domain.decide import Collected, Decision, combine, settle
@@ -27,8 +27,17 @@ from consent_gate.questions import When, code_of, collected_of, is_within, table
 from consent_gate.reader import Reader, View, snapshot_of
 from consent_gate.store import Snapshot
 
-Floor = Callable[[str, Iterable[str], str], int]
-"""The position that a replica must have reached to answer for a workspace, organisations and a purpose."""
+
+class Floors(Protocol):
+    """How far a replica must be to answer, from what this process recorded itself."""
+
+    @property
+    def highest(self) -> int:
+        """No floor is higher: a replica that has reached it may answer anything."""
+
+    def floor_of(self, workspace: str, organisations: Iterable[str], purpose: str) -> int:
+        """The position that a replica must have reached to answer for these; 0 if any will do."""
+
 
 _LOOK_AGAIN_NANOSECONDS = 250_000_000
 _NANOSECONDS = 1_000_000_000
@@ -37,9 +46,9 @@ _NANOSECONDS = 1_000_000_000
 class Checks:
     """Answers questions from a replica. May be shared by threads, and survives a fork."""
 
-    def __init__(self, reader: Reader, staleness_seconds_max: float, floor: Floor | None = None) -> None:
+    def __init__(self, reader: Reader, staleness_seconds_max: float, floors: Floors | None = None) -> None:
         self.reader = reader
-        self.floor = floor
+        self.floors = floors
         self._age_max = int(staleness_seconds_max * _NANOSECONDS)
         self._looked_again = 0
         self._name_answers()
@@ -98,7 +107,8 @@ class Checks:
                     else:
                         decided = entry.decision_on(cell, when, view.at)
                         permit = decided.permit
-                    if self.floor is not None:
+                    floors = self.floors
+                    if floors is not None and floors.highest > view.position:
                         at_least = max(at_least, self.floor_of_member(table, workspace, entry))
             finally:
                 transaction.abort()
@@ -162,7 +172,7 @@ class Checks:
                 for name in asked
             ]
         )
-        if self.floor is None:
+        if self.floors is None or self.floors.highest <= view.position:
             return decision, 0
         return decision, self._floor_of(table, (*asked, *facts.workspaces), facts.organisations)
 
@@ -172,10 +182,12 @@ class Checks:
 
     def _floor_of(self, table: Table, workspaces: Iterable[Any], organisations: Iterable[str]) -> int:
         # Earlier keys of the purpose count too: a stop of one stops its successor.
-        floor, purposes = self.floor, table.case.keys
-        if floor is None:
+        floors, purposes = self.floors, table.case.keys
+        if floors is None:
             return 0
-        return max((floor(name, organisations, key) for name in workspaces for key in purposes), default=0)
+        return max(
+            (floors.floor_of(name, organisations, key) for name in workspaces for key in purposes), default=0
+        )
 
     def _undecided(self, code: str, view: View | None, age: int, whom: object, purpose: object) -> Answer:
         if self._named_by != getpid():

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol, Self
 from consent_gate.answers import Answer
 from consent_gate.batches import SLICE_ROWS, Answers, Batch
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.checks import Checks, Floor
+from consent_gate.checks import Checks, Floors
 from consent_gate.questions import When
 from consent_gate.reader import Reader
 from consent_gate.replica import Replica
@@ -63,12 +63,12 @@ class Gate:
         *,
         purpose: str | None = None,
         max_staleness: float = STALENESS_SECONDS_MAX,
-        floor: Floor | None = None,
+        floors: Floors | None = None,
         following: Following | None = None,
     ) -> None:
         """A gate over a replica that somebody follows for; `connect` makes one that follows by itself.
 
-        `purpose` is asked where a check names none. `max_staleness` is in seconds. `floor` says how far
+        `purpose` is asked where a check names none. `max_staleness` is in seconds. `floors` say how far
         the replica must be for an answer, `following` is started now and stopped by `close`.
         """
         self.replica = replica
@@ -76,7 +76,7 @@ class Gate:
         self.max_staleness = max_staleness
         self._following = following
         self._reader = Reader(replica, self._start_following)
-        self._checks = Checks(self._reader, max_staleness, floor)
+        self._checks = Checks(self._reader, max_staleness, floors)
         self._closed = False
         self._start_following()
 

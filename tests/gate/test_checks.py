@@ -14,6 +14,7 @@ from consent_gate import answers, checks
 from consent_gate.answers import Answer, wire_answer
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
+from consent_ledger.floors import Floors
 from gate_ledger import gate_of, mark, recorded, replica_of
 from scenario import START, enrolled, opt_out, policy, workspace
 
@@ -174,19 +175,14 @@ def test_given_something_that_breaks_inside_then_undecided(
 
 def test_given_a_floor_ahead_of_the_replica_then_undecided_for_whoever_depends_on_it(tmp_path: Path) -> None:
     ledger = enrolled().given(workspace("w2", organisation="corp"), workspace("w3"))
-    floors: dict[str, int] = {}
-
-    def floor(name: str, organisations: Any, purpose: str) -> int:
-        named = [name, purpose, *organisations]
-        return max(floors.get(one, 0) for one in named)
-
-    gate = Gate(replica_of(ledger, tmp_path), purpose="train", floor=floor, max_staleness=60)
+    floors = Floors(lambda: 0)
+    gate = Gate(replica_of(ledger, tmp_path), purpose="train", floors=floors, max_staleness=60)
     ahead = gate.replica.position + 1
     assert gate.check("w2") and gate.check("w3")
-    floors["corp"] = ahead
+    floors.raise_floor("organisation/corp", ahead)
     undecided(gate.check("w2"), "stale")
     assert gate.check("w3")
-    floors.update({"corp": 0, "train": ahead})
+    floors.raise_floor("purpose/train", ahead)
     undecided(gate.check("w3"), "stale")
     assert gate.check_many(["w3"]).permitted == [False]
 

@@ -22,6 +22,8 @@ class Floors:
         self._streams_max = streams_max
         self._floors: dict[str, int] = {}
         self._everybody = 0
+        self.highest = 0
+        """The highest floor ever raised: a replica that has reached it may answer anything."""
 
     def raise_floor(self, stream: str, position: int) -> None:
         """From now on, answers that depend on `stream` need a replica at `position` or later.
@@ -29,6 +31,7 @@ class Floors:
         Policies and the log concern everybody. When more than `streams_max` streams wait for a
         replica that lags, everybody waits for it: the floors are merged into one.
         """
+        self.highest = max(self.highest, position)
         if stream.partition("/")[0] in _EVERYBODYS:
             self._everybody = max(self._everybody, position)
             return

@@ -91,7 +91,7 @@ class Worker:
         gate = Gate(
             replica,
             max_staleness=settings.max_staleness_ms / 1000,
-            floor=floors.floor_of,
+            floors=floors,
             following=following,
         )
         store = PostgresStore(pool)
