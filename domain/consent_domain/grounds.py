@@ -40,13 +40,13 @@ from consent_domain.instants import Micros
 from consent_domain.policy import exclusions_of, regime_of
 from consent_domain.purposes import (
     Purpose,
+    Selector,
     category_within,
+    may_train,
     reaches_outside,
     same_attributes,
     selects_any,
 )
-
-NEVER_IN_SANDBOX = ("train", "fine_tune")
 
 
 class Reason(NamedTuple):
@@ -118,15 +118,7 @@ class Moment(NamedTuple):
 def prepare(book: Book, purpose: str, categories: tuple[str, ...], at: Micros) -> Case:
     """The case of a purpose at ledger time `at`. Cost O(policies * purposes)."""
     policies = tuple(policy for policy in book.policies if policy.effective <= at)
-    keys = {purpose}
-    for _ in policies:
-        keys |= {
-            earlier
-            for policy in policies
-            for one in policy.rules.purposes
-            if one.key in keys
-            for earlier in one.replaces
-        }
+    keys = _with_earlier(purpose, policies)
     lineage = tuple(one for policy in policies for one in policy.rules.purposes if one.key in keys)
     current = (
         next((one for one in policies[-1].rules.purposes if one.key == purpose), None) if policies else None
@@ -148,6 +140,22 @@ def prepare(book: Book, purpose: str, categories: tuple[str, ...], at: Micros) -
         max((change for change in changes if change <= at), default=0),
         min((change for change in changes if change > at), default=None),
     )
+
+
+def _with_earlier(purpose: str, policies: tuple[Published, ...]) -> set[str]:
+    """The key and all that it replaces, directly or not: one policy may hold a whole chain."""
+    keys: set[str] = set()
+    found = {purpose}
+    while found:
+        keys |= found
+        found = {
+            earlier
+            for policy in policies
+            for one in policy.rules.purposes
+            if one.key in found
+            for earlier in one.replaces
+        } - keys
+    return keys
 
 
 def moment(case: Case, side: Side, at: Micros, *, collecting: bool, covered: bool = False) -> Moment:
@@ -195,6 +203,15 @@ def objection(now: Moment) -> Objection | None:
     return None
 
 
+def promise(now: Moment) -> Reason | None:
+    """The first ground by which policy, plan or contract deny the use, whatever else objects."""
+    for ground in (_purpose, _prohibited, _not_consented, _excluded):
+        found = ground(now)
+        if found is not None:
+            return found.reasons[0]
+    return None
+
+
 # -- the grounds, in order -----------------------------------------------------------------------------------
 
 
@@ -219,9 +236,14 @@ def _purpose(now: Moment) -> Objection | None:
         if not now.case.lineage:
             return _one("unknown", "unknown_purpose", 0)
         return _one("unknown", "purpose_not_in_policy", now.policy.position)
-    if not all(category_within(category, now.definition.categories) for category in now.case.categories):
+    if not all(_is_taken(category, now.definition) for category in now.case.categories):
         return _one("unknown", "category_not_in_purpose", now.policy.position)
     return None
+
+
+def _is_taken(category: str, definition: Purpose) -> bool:
+    # `messages.` would lie within `messages` and outside of every exclusion of a part of it.
+    return "" not in category.split(".") and category_within(category, definition.categories)
 
 
 def _closed(now: Moment) -> Objection | None:
@@ -246,7 +268,7 @@ def _suspended(now: Moment) -> Objection | None:
 
 def _sandbox(now: Moment) -> Objection | None:
     definition = now.definition or now.case.current
-    if now.side.facts.kind != "production" and definition and definition.processing in NEVER_IN_SANDBOX:
+    if now.side.facts.kind != "production" and definition and may_train(definition):
         return _one("prohibited", "sandbox", now.side.facts.position)
     return None
 
@@ -279,11 +301,13 @@ def stands(now: Moment, opt_out: OptOut) -> bool:
         and (opt_out.ended is None or now.at < opt_out.ended)
         and opt_out.breadth != NOTHING
         and (opt_out.breadth == EVERYTHING or any(map(reaches_outside, now.case.lineage)))
-        and (
-            not now.case.keys.isdisjoint(opt_out.selector.keys)
-            or selects_any(opt_out.selector, now.case.lineage)
-        )
+        and names(opt_out.selector, now.case)
     )
+
+
+def names(selector: Selector, case: Case) -> bool:
+    """Whether what narrows names the purpose: by its key or an earlier one, or as it ever was."""
+    return not case.keys.isdisjoint(selector.keys) or selects_any(selector, case.lineage)
 
 
 def still_permits(opt_out: OptOut, at: Micros) -> bool:
@@ -292,8 +316,9 @@ def still_permits(opt_out: OptOut, at: Micros) -> bool:
 
 
 def _refused(now: Moment) -> Objection | None:
-    granted = max((one.position for one in valid_opt_ins(now)), default=0)
     for choices, whose in _choices(now):
+        # Each for itself: a workspace cannot outdate what its organisation refused, nor the other way round.
+        granted = max((one.position for one in valid_opt_ins_of(now, choices)), default=0)
         for opt_in in choices.opt_ins:
             ended = _end(opt_in)
             if ended is None or ended > now.at or now.case.keys.isdisjoint(opt_in.keys):
@@ -327,16 +352,21 @@ def _not_consented(now: Moment) -> Objection | None:
 
 def valid_opt_ins(now: Moment) -> Iterator[OptIn]:
     """The opt-ins that hold at this moment, for the purpose as it is: they follow no rewording."""
-    definition = now.definition
-    if definition is None:
-        return
     for choices, _ in _choices(now):
-        for opt_in in choices.opt_ins:
-            ended = _end(opt_in)
-            if opt_in.refused or opt_in.since > now.at or (ended is not None and ended <= now.at):
-                continue
-            if any(same_attributes(shown, definition) for shown in opt_in.shown):
-                yield opt_in
+        yield from valid_opt_ins_of(now, choices)
+
+
+def valid_opt_ins_of(now: Moment, choices: Choices) -> Iterator[OptIn]:
+    """`valid_opt_ins` among the choices of the workspace alone, or of its organisation alone."""
+    definition = now.definition
+    if definition is None or definition.key != now.case.purpose:
+        return  # consent to a purpose is none to its successor, also when the data was collected before that
+    for opt_in in choices.opt_ins:
+        ended = _end(opt_in)
+        if opt_in.refused or opt_in.since > now.at or (ended is not None and ended <= now.at):
+            continue
+        if any(same_attributes(shown, definition) for shown in opt_in.shown):
+            yield opt_in
 
 
 def _excluded(now: Moment) -> Objection | None:

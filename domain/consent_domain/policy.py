@@ -113,6 +113,17 @@ def deadline_of(rules: PolicyRules, region: str) -> DeadlineRule | None:
     return next((rule for rule in rules.deadlines if not rule.regions or region in rule.regions), None)
 
 
+def told_apart(categories: Iterable[str], *versions: PolicyRules) -> list[str]:
+    """Examples of all data in `categories` that exclusions of these versions may treat differently.
+
+    `messages.*` stands for what lies within `messages` and has no name of its own.
+    """
+    named = {one for rules in versions for part in rules.exclusions for one in part.categories}
+    categories = list(categories)
+    found = {*categories, *(one for one in named if category_within(one, categories))}
+    return sorted(found | {f"{one}.*" for one in found})
+
+
 # -- what separates two versions -----------------------------------------------------------------------------
 
 PERMISSIVE = ("opt_out", "required")
@@ -158,18 +169,23 @@ def widenings(old: PolicyRules | None, new: PolicyRules) -> list[Widening]:
     found: list[Widening] = []
     before = {} if old is None else {purpose.key: purpose for purpose in old.purposes}
     after = {purpose.key: purpose for purpose in new.purposes}
-    for key, profile in _cases(old or new, new):
+    versions = (old or new, new)
+    for key, profile in _cases(*versions):
         if key not in after:
             continue
-        for category in [*after[key].categories, None]:
+        for category in [*told_apart(after[key].categories, *versions), None]:
             if not _allows(new, after[key], profile, category):
                 continue
             if old is None or key not in before:
                 found.append(Widening(key, profile, "new and on by default"))
             elif not _allows(old, before[key], profile, category):
                 found.append(Widening(key, profile, "on by default, and was not"))
+            elif _requires(new, after[key], profile) and not _requires(old, before[key], profile):
+                found.append(Widening(key, profile, "an objection to it may be rejected"))
             elif _reworded(before[key], after[key]):
                 found.append(Widening(key, profile, "the purpose itself became wider or another"))
+            elif not set(after[key].replaces) <= set(before[key].replaces):
+                found.append(Widening(key, profile, "it takes over what was collected for another purpose"))
             else:
                 continue
             break
@@ -195,7 +211,7 @@ def offers(old: PolicyRules | None, new: PolicyRules) -> list[str]:
                     and key in before
                     and _allows(old, before[key], profile, category, offered)
                 )
-                for category in after[key].categories
+                for category in told_apart(after[key].categories, old or new, new)
             )
         }
     )
@@ -216,6 +232,10 @@ def _reworded(was: Purpose, becomes: Purpose) -> bool:
     return any(getattr(was, name) != getattr(becomes, name) for name in attributes) or any(
         not category_within(category, was.categories) for category in becomes.categories
     )
+
+
+def _requires(rules: PolicyRules, purpose: Purpose, profile: Profile) -> bool:
+    return regime_of(rules, purpose, profile) == "required"
 
 
 def _allows(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 PROCESSING = ("train", "fine_tune", "evaluate", "serve", "analyze", "embed", "share", "human_review")
+TRAINING = ("train", "fine_tune")
 REACH = ("global", "workspace")
 MODEL_CLASS = ("generative", "non_generative")
 RECIPIENT = ("first_party", "affiliate", "third_party")
@@ -119,6 +120,11 @@ def same_attributes(shown: Purpose, current: Purpose) -> bool:
 def reaches_outside(purpose: Purpose) -> bool:
     """Whether data leaves the workspace: global models, or a recipient that is not the vendor."""
     return purpose.reach != "workspace" or purpose.recipient != "first_party"
+
+
+def may_train(purpose: Purpose) -> bool:
+    """Whether a model may learn from the data: also where the processing is a word that is not known here."""
+    return purpose.processing in TRAINING or purpose.processing not in PROCESSING
 
 
 def category_within(asked: str, taken: Iterable[str]) -> bool:

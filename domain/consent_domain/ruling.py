@@ -8,6 +8,7 @@ stretches; each is judged by the table of `consent_domain.grounds`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from msgspec.structs import replace
@@ -22,9 +23,11 @@ from consent_domain.grounds import (
     moment,
     objection,
     prepare,
+    promise,
     stands,
     still_permits,
     valid_opt_ins,
+    valid_opt_ins_of,
 )
 from consent_domain.identifiers import is_id
 from consent_domain.instants import Micros
@@ -130,10 +133,18 @@ def for_member(ruling: Ruling, ordinal: int, customer_since: Micros) -> Ruling:
     later = [segment for segment in ruling.timeline if segment.start > customer_since]
     before = [segment for segment in ruling.timeline if segment.start <= customer_since][-1:]
     clipped = [segment._replace(start=customer_since) for segment in before] + later
-    return ruling._replace(
-        reasons=tuple(map(own, ruling.reasons)),
-        timeline=tuple(one._replace(denied=one.denied and own(one.denied)) for one in clipped),
-    )
+    timeline = tuple(Segment(start, denied and own(denied)) for start, denied in clipped)
+    if ruling.permit:
+        return _of_timeline(ruling, timeline)
+    return ruling._replace(reasons=tuple(map(own, ruling.reasons)))
+
+
+def _of_timeline(ruling: Ruling, timeline: tuple[Segment, ...]) -> Ruling:
+    """The ruling with this timeline; a denial if nothing of it is permitted."""
+    nothing = timeline[-1].denied
+    if nothing is not None and all(segment.denied is not None for segment in timeline):
+        return ruling._replace(permit=False, reasons=(nothing,), timeline=())
+    return ruling._replace(timeline=timeline)
 
 
 # -- one side ------------------------------------------------------------------------------------------------
@@ -174,11 +185,7 @@ def _rule_side(case: Case, snapshot: Snapshot, side: Side, at: Micros, seen: fro
     for link in side.facts.successions:
         timeline, until = _with_other(case, snapshot, side, link, timeline, at, seen)
         valid_until = min((end for end in (valid_until, until) if end is not None), default=None)
-    if all(segment.denied is not None for segment in timeline):
-        nothing = timeline[-1].denied
-        assert nothing is not None, "a timeline has at least one segment"
-        return Ruling(False, standing, (nothing,), version, (), valid_until)
-    return Ruling(True, standing, reasons, version, timeline, valid_until)
+    return _of_timeline(Ruling(True, standing, reasons, version, (), valid_until), timeline)
 
 
 def _permitted(now: Moment) -> tuple[str, tuple[Reason, ...]]:
@@ -230,27 +237,65 @@ def _known(*instants: Micros | None) -> Iterator[Micros]:
 
 def _timeline(now: Moment, begin: Micros, changes: list[Micros]) -> tuple[Segment, ...]:
     """For each stretch of collection times up to now, why its data is denied under the facts of then."""
-    covered, consented_since = _reach_of_consent(now)
-    starts = sorted({begin, *(change for change in (*changes, *_known(consented_since)) if change > begin)})
+    covered_since, consented_since = _reach_of_consent(now)
+    given = _known(covered_since, consented_since)
+    starts = sorted({begin, *(change for change in (*changes, *given) if change > begin)}, reverse=True)
+    promised: Reason | None = None
     segments: list[Segment] = []
     for start in starts:
-        against: Objection | None
-        if consented_since is not None and start < consented_since:
+        covered = covered_since is not None and covered_since <= start
+        if not covered and consented_since is not None and start < consented_since:
             denied: Reason | None = Reason("before_opt_in", _consent_position(now))
         else:
-            against = objection(moment(now.case, now.side, start, collecting=True, covered=covered))
-            denied = against.reasons[0] if against else None
-        if not segments or segments[-1].denied != denied:
-            segments.append(Segment(start, denied))
-    return tuple(segments)
+            then = moment(now.case, now.side, start, collecting=True, covered=covered)
+            against = objection(then)
+            if against is not None:
+                promised = _promise(now, then, against) or promised
+            denied = against.reasons[0] if against else promised
+        if segments and segments[-1].denied == denied:
+            segments.pop()
+        segments.append(Segment(start, denied))
+    return tuple(reversed(segments))
 
 
-def _reach_of_consent(now: Moment) -> tuple[bool, Micros | None]:
-    """Whether an opt-in that holds now covers earlier data, and else from when on needed consent is given."""
-    given: list[OptIn] = list(valid_opt_ins(now))
-    if any(one.covers_before for one in given):
-        return True, None
-    return False, min(one.since for one in given) if now.regime == "opt_in" else None
+def _promise(now: Moment, then: Moment, against: Objection) -> Reason | None:
+    """What denied the use then for all data collected before, too, although it denies no longer.
+
+    Policy, plan and contract did, and an organisation that was left. An own choice that was taken
+    back did not: only what came while it stood stays out.
+    """
+    if then.attributes.organisation != now.attributes.organisation:
+        for reason in against.reasons:
+            if "organisation_" in reason.code or reason.code == "unknown_organisation":
+                return reason
+    return promise(then)
+
+
+def _reach_of_consent(now: Moment) -> tuple[Micros | None, Micros | None]:
+    """From when on an opt-in that holds now covers data from before it, None if none does; and from when on
+    needed consent is given, None if none is needed.
+
+    An organisation's reaches no further back than the workspace has belonged to it without a break.
+    """
+    joined = _joined(now)
+    given: list[tuple[OptIn, Micros]] = [
+        (opt_in, start)
+        for choices, start in zip(_both_choices(now), (BEGINNING, joined), strict=False)
+        for opt_in in valid_opt_ins_of(now, choices)
+    ]
+    covered_since = min((start for one, start in given if one.covers_before), default=None)
+    if now.regime != "opt_in":
+        return covered_since, None
+    return covered_since, min(max(one.since, start) for one, start in given)
+
+
+def _joined(now: Moment) -> Micros:
+    """Since when the workspace has belonged to its organisation of now: the beginning, if it always has."""
+    since = BEGINNING
+    for earlier, later in pairwise(now.side.facts.attributes):
+        if later.since <= now.at and later.organisation != earlier.organisation:
+            since = later.since
+    return since
 
 
 def _consent_position(now: Moment) -> int:

@@ -24,9 +24,9 @@ from consent_domain.envelope import Event, decode
 from consent_domain.errors import Unreadable
 from consent_domain.evolve import evolve, quarantine
 from consent_domain.facts import Book, OrganisationFacts, Packed, Published, WorkspaceFacts
-from consent_domain.grounds import NEVER_IN_SANDBOX
 from consent_domain.instants import Micros
 from consent_domain.policy import Profile, turned_on
+from consent_domain.purposes import may_train
 from consent_domain.requests import Request, fold_request, request_of
 
 DEFAULTS_MAX = 20_000
@@ -82,7 +82,7 @@ class BookState:
         key = (policy.position, kind, self._as_told_apart(policy, profile))
         purposes = self._defaults.get(key)
         if purposes is None:
-            never = {one.key for one in policy.rules.purposes if one.processing in NEVER_IN_SANDBOX}
+            never = {one.key for one in policy.rules.purposes if may_train(one)}
             found = turned_on(policy.rules, profile)
             purposes = tuple(one for one in found if kind == "production" or one not in never)
             if len(self._defaults) >= DEFAULTS_MAX:

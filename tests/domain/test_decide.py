@@ -21,10 +21,12 @@ from consent_domain.facts import (
     Suspension,
     WorkspaceFacts,
 )
+from consent_domain.grounds import prepare
 from consent_domain.instants import DAY
 from consent_domain.policy import Exclusion, PolicyRules, Rule
 from consent_domain.purposes import Purpose, PurposeClass, Selector
 from consent_domain.reasons import DENYING, PERMITTING, sentence
+from consent_domain.ruling import for_member, rule, rule_class
 
 NOW = 1_000 * DAY
 ALL = Selector(all=True)
@@ -509,7 +511,42 @@ def test_given_leaving_an_opted_out_organisation_then_data_collected_in_it_stays
         attributes_from(500 * DAY, position=12),
     )
     answer = Ledger(ON, acme, w=workspace(attributes=attributes)).ask()
-    assert answer.windows == ((200 * DAY, 300 * DAY), (500 * DAY, None))
+    assert answer.windows == ((500 * DAY, None),)
+
+
+@pytest.mark.parametrize("between", ["prohibited", "opt_in"])
+def test_given_a_stricter_policy_in_between_then_a_looser_one_gives_nothing_back(between: str) -> None:
+    versions = (
+        policy(regime("opt_out"), effective=100 * DAY, version="1", position=1),
+        policy(regime(between), effective=400 * DAY, version="2", position=2),
+        policy(regime("opt_out"), effective=600 * DAY, version="3", position=3),
+    )
+    answer = Ledger(Book(policies=versions), w=workspace()).ask()
+    assert answer.windows == ((600 * DAY, None),)
+
+
+def test_given_a_contract_under_an_opt_out_when_both_ended_then_what_came_before_stays_promised() -> None:
+    exclusion = Exclusion(selector=ALL, contracts=["no-training"])
+    attributes = (
+        attributes_from(200 * DAY),
+        attributes_from(300 * DAY, position=12, contract="no-training"),
+        attributes_from(500 * DAY, position=14),
+    )
+    book = Book(policies=(policy(regime("opt_out"), exclusions=[exclusion]),))
+    hidden = choosing(opt_out(250 * DAY, ended=600 * DAY))
+    answer = Ledger(book, w=workspace(attributes=attributes, choices=hidden)).ask()
+    assert answer.windows == ((600 * DAY, None),)
+
+
+def test_given_a_contract_that_ran_out_then_what_came_before_it_was_promised_too() -> None:
+    exclusion = Exclusion(selector=ALL, contracts=["no-training"])
+    attributes = (
+        attributes_from(200 * DAY),
+        attributes_from(300 * DAY, position=12, contract="no-training"),
+        attributes_from(500 * DAY, position=14),
+    )
+    book = Book(policies=(policy(regime("opt_out"), exclusions=[exclusion]),))
+    assert Ledger(book, w=workspace(attributes=attributes)).ask().windows == ((500 * DAY, None),)
 
 
 def test_given_no_collection_time_then_permit_only_if_the_whole_past_qualifies() -> None:
@@ -624,3 +661,16 @@ def test_given_a_predecessor_that_is_missing_then_deny_data_from_before() -> Non
     ledger = Ledger(ON, w=workspace(successions=(Succession("gone", True, 500 * DAY, 60),)))
     assert ledger.ask().permit
     assert codes(ledger.ask(collected=300 * DAY))[1] == "unknown_workspace"
+
+
+def test_given_a_pending_opt_out_that_still_permits_then_who_came_after_it_has_nothing_to_use() -> None:
+    acme = OrganisationFacts(5, choosing(opt_out(300 * DAY, permit_until=NOW + DAY)))
+    later = workspace(400 * DAY, attributes=(attributes_from(400 * DAY, organisation="acme"),))
+    earlier = workspace(attributes=(attributes_from(200 * DAY, organisation="acme"),))
+    ledger = Ledger(ON, {"acme": acme}, earlier=earlier, later=later)
+    case = prepare(ON, "train", (), NOW)
+    for name, facts in ledger.workspaces.items():
+        shared = rule_class(case, acme, facts, NOW)
+        member = for_member(shared, facts.position, facts.customer_since)
+        assert member == rule(ledger, name, "train", (), NOW)
+        assert member.permit is (name == "earlier")

@@ -76,7 +76,8 @@ async def test_given_a_replica_that_lags_when_a_workspace_is_read_then_the_log_a
     await call.done("POST", "/v1/workspaces/lagging/opt-outs", json=SOME)
     fresh = await call.done("GET", "/v1/workspaces/lagging")
     floor = worker.gate.position() + 1_000_000
-    worker.floors._floors["workspace/lagging"] = floor  # as after a commit that the replica has not reached
+    highest = worker.floors.highest
+    worker.floors.raise_floor("workspace/lagging", floor)  # as after a commit not seen by it yet
     try:
         folded = await call.done("GET", "/v1/workspaces/lagging")
         stale = await call.done(
@@ -84,6 +85,7 @@ async def test_given_a_replica_that_lags_when_a_workspace_is_read_then_the_log_a
         )
     finally:
         del worker.floors._floors["workspace/lagging"]
+        worker.floors.highest = highest
     assert folded["purposes"] == fresh["purposes"] and folded["version"] == fresh["version"]
     assert (stale["decision"], stale["reasons"][0]["code"]) == ("undecided", "stale")
 

@@ -18,7 +18,7 @@ from consent_domain.handlers.checks import instant_of
 from consent_domain.handlers.defaults import default_on
 from consent_domain.handlers.lookups import known_organisation
 from consent_domain.instants import Micros, moment_of, rfc3339
-from consent_domain.policy import Profile, exclusions_of, regime_of
+from consent_domain.policy import Profile, exclusions_of, regime_of, told_apart
 from consent_domain.purposes import Purpose
 from consent_domain.state import State
 
@@ -130,10 +130,10 @@ def _compared(state: State, move: Move) -> tuple[bool, bool]:
     differences = [
         _openness(policy, purpose, lineage, category, move.becomes)
         - _openness(policy, purpose, lineage, category, move.was)
-        for policy in _in_force_since(book, move.since)
+        for policy in in_force_since(book, move.since)
         for purpose in policy.rules.purposes
         for lineage in (prepare(book, purpose.key, (), _FOR_EVER).lineage,)
-        for category in purpose.categories
+        for category in told_apart(purpose.categories, policy.rules)
     ]
     left = move.was.organisation != "" and move.becomes.organisation != move.was.organisation
     joined = move.becomes.organisation if move.becomes.organisation != move.was.organisation else ""
@@ -142,7 +142,8 @@ def _compared(state: State, move: Move) -> tuple[bool, bool]:
     return widens, bool(choices.opt_outs) or any(one < 0 for one in differences)
 
 
-def _in_force_since(book: Book, since: Micros) -> Iterator[Published]:
+def in_force_since(book: Book, since: Micros) -> Iterator[Published]:
+    """The policies in force at an instant and after it, the announced ones too, in order."""
     ends = [policy.effective for policy in book.policies[1:]]
     for policy, end in zip(book.policies, [*ends, _FOR_EVER], strict=False):
         if end > since:

@@ -33,6 +33,7 @@ from consent_domain.events import (
 )
 from consent_domain.evolve import BREADTH
 from consent_domain.facts import NOTHING, OUTSIDE, Book, Published
+from consent_domain.grounds import names, prepare
 from consent_domain.handlers.checks import (
     authority_of,
     id_of,
@@ -173,11 +174,21 @@ def _denied_since(book: Book, body: OptOutRequested, now: Micros) -> str | None:
     """Since when the objection denies anything; None while it denies nothing."""
     breadth = BREADTH[body.requester.authority]
     policy = policy_at(book, now)
-    if body.permit_until is not None or breadth == NOTHING:
+    if body.permit_until is not None or breadth == NOTHING or not _names_any(book, body.selector, now):
         return None
     if breadth == OUTSIDE and not (policy and _names_outside(policy, body.selector)):
         return None
     return rfc3339(micros(body.effective_at))
+
+
+def _names_any(book: Book, selector: Selector, now: Micros) -> bool:
+    """Whether the selector names any purpose in force, or one to come: a mistyped key or word names none."""
+    policy = policy_at(book, now)
+    purposes = [] if policy is None else policy.rules.purposes
+    return selector.all or any(
+        selects(selector, purpose) or names(selector, prepare(book, purpose.key, (), now))
+        for purpose in purposes
+    )
 
 
 def _names_outside(policy: Published, selector: Selector) -> bool:

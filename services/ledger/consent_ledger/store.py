@@ -164,11 +164,14 @@ class PostgresTransaction:
 
     async def _commit(self) -> None:
         try:
-            await self._connection.execute(STATEMENTS["commit"], timeout=_NEVER_SECONDS)
+            said = await self._connection.execute(STATEMENTS["commit"], timeout=_NEVER_SECONDS)
         except _ROLLED_BACK as error:
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
         except Exception as error:
             raise CommitUnknown(f"{type(error).__name__}: {error}") from error
+        if said != "COMMIT":
+            # To a transaction that failed before, the server says ROLLBACK, and calls that no error.
+            raise StoreUnavailable(f"the server answered COMMIT with {said}")
 
     def _is_lost(self) -> bool:
         try:
