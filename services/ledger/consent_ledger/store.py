@@ -43,13 +43,25 @@ _ROLLED_BACK = (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintVio
 """With these the server says of a COMMIT that it did not happen."""
 
 
+_LOST = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # The driver and the loop's transport say it so when the connection went away in the middle of a call.
+    asyncpg.InternalClientError,
+    RuntimeError,
+    AttributeError,
+)
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
     except _BAD_DATA as error:
         raise StoreRefused(str(error)) from error
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except _LOST as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
@@ -234,7 +246,7 @@ class PostgresStore:
             return False
         try:
             return await transaction.give_up()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except _LOST:
             return False
 
     def _throw_away(self, committing: asyncio.Task[None] | None) -> None:
@@ -248,9 +260,10 @@ class PostgresStore:
             if committing is not None:
                 await asyncio.wait([committing])
             # The pool takes back by itself what the server has closed.
-            with suppress(asyncpg.InterfaceError):
+            with suppress(*_LOST):
                 connection.terminate()
-            await stack.aclose()
+            with suppress(*_LOST):
+                await stack.aclose()
 
         task = asyncio.create_task(end())
         self._abandoned.add(task)
