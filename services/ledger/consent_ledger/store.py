@@ -43,11 +43,9 @@ _ROLLED_BACK = (asyncpg.TransactionRollbackError, asyncpg.IntegrityConstraintVio
 """With these the server says of a COMMIT that it did not happen."""
 
 
+_FAILED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _LOST = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
+    *_FAILED,
     # The driver and the loop's transport say it so when the connection went away in the middle of a call.
     asyncpg.InternalClientError,
     RuntimeError,
@@ -56,12 +54,12 @@ _LOST = (
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(lost: tuple[type[Exception], ...] = _LOST) -> Iterator[None]:
     try:
         yield
     except _BAD_DATA as error:
         raise StoreRefused(str(error)) from error
-    except _LOST as error:
+    except lost as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
@@ -145,7 +143,7 @@ class PostgresTransaction:
                 position += 1
                 yield (position, *row)
 
-        with _translated():
+        with _translated(_FAILED):  # what the iterator raises is its caller's
             await self._connection.copy_records_to_table(
                 "events",
                 schema_name="ledger",
