@@ -22,7 +22,7 @@ PURPOSE = "ranking.train"
 STALENESS_SECONDS_MAX = 5.0
 """What the ledger allows a check that does not say."""
 STALENESS_ASKED = (None, None, None, 1_000)
-SETTLED_SECONDS_MAX = 60.0
+SETTLED_SECONDS_MAX = 30.0
 REQUEST_SECONDS_MAX = 10.0
 AGAIN_SECONDS = 0.1
 PAUSE_SECONDS = 0.03
