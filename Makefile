@@ -37,7 +37,8 @@ setup: .venv/.installed ## make .venv with the locked dependencies and the membe
 
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again into requirements.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --no-header --no-annotate --group dev --extra filter \
+	    --no-emit-find-links --no-header --no-annotate --group dev --extra audit --extra filter \
+	    --extra witness \
 	    --no-emit-package consent-domain --no-emit-package consent-gate --no-emit-package consent-plumbing \
 	    $(PROJECTS) -o requirements.lock
 

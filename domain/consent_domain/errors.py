@@ -51,8 +51,12 @@ STATUS: dict[str, int] = {
     "resync": 410,
     "forked": 409,
     "other_origin": 409,
+    # what the log proves
+    "proof_invalid": 422,
+    "beyond_checkpoint": 409,
     # the service
     "internal": 500,
+    "damaged": 500,
     "outcome_unknown": 503,
     "unavailable": 503,
     "overloaded": 503,

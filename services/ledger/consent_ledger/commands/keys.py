@@ -1,0 +1,117 @@
+"""`consent-ledger keys`: API keys, and the ledger's own key files."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+from consent_domain.errors import ConsentError
+from consent_domain.identifiers import require_id
+from consent_plumbing.postgres import open_pool
+from consent_plumbing.settings import load
+
+from consent_ledger import api_keys
+from consent_ledger.commands.telling import say
+from consent_ledger.key_files import load_signer, make_feed_key
+from consent_ledger.master_key import ensure_master_key
+from consent_ledger.settings import KeyFileSettings, ToolSettings
+
+if TYPE_CHECKING:
+    from consent_ledger.main import Commands
+
+
+def add(commands: Commands, told: argparse.ArgumentParser) -> None:
+    """Add the commands to the parser."""
+    keys = commands.add_parser("keys", help="API keys, and the ledger's own key files")
+    key_commands = keys.add_subparsers(dest="key_command", required=True)
+    create = key_commands.add_parser("create", help="make an API key; it is shown once", parents=[told])
+    create.add_argument("--role", required=True, choices=sorted(api_keys.ROLE_LETTERS))
+    create.add_argument("--name", required=True, help="what the key is for")
+    create.add_argument("--workspace", help="the workspace that an owner's key is bound to")
+    create.add_argument("--organisation", help="the organisation that an owner's key is bound to")
+    create.add_argument("--principal", help="the person; keys of one person name the same (the key itself)")
+    create.set_defaults(run=_create)
+    listing = key_commands.add_parser("list", help="list the API keys, without their secrets", parents=[told])
+    listing.set_defaults(run=_list)
+    revoke = key_commands.add_parser("revoke", help="revoke an API key", parents=[told])
+    revoke.add_argument("prefix", help="its eight characters after ck_x_")
+    revoke.set_defaults(run=_revoke)
+    feed = key_commands.add_parser("feed", help="show the public key that gates pin", parents=[told])
+    feed.set_defaults(run=_feed)
+    files = key_commands.add_parser(
+        "files", help="make the feed's and the master key's files, if missing", parents=[told]
+    )
+    files.set_defaults(run=_files)
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    given = [(kind, getattr(arguments, kind)) for kind in ("workspace", "organisation")]
+    scopes = [(kind, require_id(name, kind)) for kind, name in given if name is not None]
+    if len(scopes) > 1:
+        raise ConsentError("invalid_value", "a key is bound to a workspace or an organisation, not to both")
+
+    async def create() -> str:
+        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
+        async with pool, pool.acquire(timeout=5) as connection:
+            return await api_keys.create_key(
+                connection, arguments.role, arguments.name, scopes[0] if scopes else None, arguments.principal
+            )
+
+    key = asyncio.run(create())
+    return say(arguments, {"key": key, "prefix": key[5:13], "role": arguments.role}, key)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    async def read() -> list[asyncpg.Record]:
+        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
+        async with pool, pool.acquire(timeout=5) as connection:
+            return await api_keys.list_keys(connection)
+
+    listed = [
+        {
+            "prefix": row["prefix"],
+            "role": row["role"],
+            "scope": f"{row['scope_kind']}/{row['scope_id']}" if row["scope_kind"] else "",
+            "name": row["name"],
+            "principal": row["principal"],
+            "createdAt": row["created_at"].isoformat(),
+            "revokedAt": row["revoked_at"].isoformat() if row["revoked_at"] else "",
+        }
+        for row in asyncio.run(read())
+    ]
+    lines = [
+        f"{key['prefix']}  {key['role']:9} {key['scope'] or '-':24} {key['name']}"
+        + (f"  revoked {key['revokedAt']}" if key["revokedAt"] else "")
+        for key in listed
+    ]
+    return say(arguments, {"keys": listed}, "\n".join(lines) or "no keys")
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    async def revoke() -> bool:
+        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
+        async with pool, pool.acquire(timeout=5) as connection:
+            return await api_keys.revoke_key(connection, arguments.prefix)
+
+    if not asyncio.run(revoke()):
+        raise ConsentError("not_found", f"there is no key {arguments.prefix!r} that is not revoked already")
+    return say(arguments, {"revoked": arguments.prefix}, f"{arguments.prefix} is revoked")
+
+
+def _feed(arguments: argparse.Namespace) -> int:
+    settings = load(KeyFileSettings)
+    key = str(load_signer(Path(settings.feed_key_file), settings.origin).verifier)
+    return say(arguments, {"feedKey": key}, key)
+
+
+def _files(arguments: argparse.Namespace) -> int:
+    settings = load(KeyFileSettings)
+    feed, master = Path(settings.feed_key_file), settings.master_key_path
+    made = [str(path) for path in (feed, master) if path is not None and not path.exists()]
+    make_feed_key(feed)
+    if master is not None:
+        ensure_master_key(master)
+    return say(arguments, {"made": made}, f"made {', '.join(made)}" if made else "the key files are there")
