@@ -1,14 +1,12 @@
-"""Ed25519 keys in the text form of C2SP signed-note, and signatures of domain-separated messages.
+"""Ed25519 keys: they sign notes, cosign checkpoints, and sign domain-separated messages.
 
-A verifier key reads `name+hash+base64(0x01 || public key)`, where `hash` is the first four
-bytes of SHA-256(name || 0x0A || 0x01 || public key) in hex (C2SP signed-note, "Signatures").
+The text form of the keys and of the signatures on notes is C2SP signed-note's, `consent_domain.notes`;
+cosignatures are those of C2SP tlog-cosignature, kind 0x04.
 """
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode, b64encode
-from hashlib import sha256
+from typing import ClassVar, Self
 
 from consent_domain.errors import ConsentError, Unreadable
 from consent_domain.feed import (
@@ -20,79 +18,150 @@ from consent_domain.feed import (
     encode_page,
     encode_signed,
 )
+from consent_domain.notes import COSIGNS, SIGNS_NOTES, KeyText, NoteSignature, is_key_name, parse_key
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-_ED25519 = b"\x01"
 SEED_BYTES = 32
+TIME_BYTES = 8
+"""Of the time in front of a cosignature's 64 bytes: seconds since 1970, big-endian."""
+TIME_MAX = (1 << 63) - 1
 
 
 class WrongSignature(Unreadable):
     """A message that the pinned key did not sign: tampered with, or by another key."""
 
 
-def _key_hash(name: str, public: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + _ED25519 + public).digest()[:4]
+class _PublicKey:
+    """An Ed25519 public key under a name, of one kind."""
 
-
-def _require_name(name: str) -> str:
-    if not name or "+" in name or any(character.isspace() for character in name):
-        raise ConsentError("invalid_value", f"{name[:64]!r} cannot name a key: empty, or has a space or plus")
-    return name
-
-
-class Verifier:
-    """A public key that is pinned."""
+    kind: ClassVar[int]
 
     def __init__(self, name: str, public: bytes) -> None:
-        self.name = _require_name(name)
-        self.key_hash = _key_hash(name, public)
-        self._public = public
+        if not is_key_name(name):
+            raise ConsentError(
+                "invalid_value", f"{name[:64]!r} cannot name a key: empty, too long, or has a space or plus"
+            )
+        text = KeyText(name, self.kind, public)
+        self.name = name
+        self.key_hash = text.key_hash
+        self._text = text
         self._key = Ed25519PublicKey.from_public_bytes(public)
 
     @classmethod
-    def parse(cls, text: str) -> Verifier:
+    def parse(cls, text: str) -> Self:
         """The key that `text` writes. Raises ConsentError `invalid_value` for anything else."""
-        parts = text.strip().split("+", 2)
         try:
-            name, hashed, encoded = parts
-            blob = b64decode(encoded, validate=True)
-            verifier = cls(name, blob[1:])
-        except (ValueError, binascii.Error) as error:
+            key = parse_key(text.strip())
+            if key.kind == cls.kind:
+                return cls(key.name, key.public)
+        except (ConsentError, ValueError) as error:
             raise ConsentError(
-                "invalid_value", f"{text[:200]!r} is no verifier key; keys read name+hash+base64"
+                "invalid_value",
+                f"{text[:200]!r} is no verifier key, or mistyped; keys read name+hash+base64",
             ) from error
-        if blob[:1] != _ED25519 or hashed != verifier.key_hash.hex():
-            raise ConsentError("invalid_value", f"the verifier key of {name!r} is mistyped or not Ed25519")
-        return verifier
+        raise ConsentError(
+            "invalid_value", f"the verifier key of {key.name!r} is of kind {key.kind}, not {cls.kind}"
+        )
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_hash.hex()}+{b64encode(_ED25519 + self._public).decode()}"
+        return str(self._text)
 
-    def verify(self, context: bytes, message: bytes, key_hash: bytes, signature: bytes) -> None:
-        """Return if this key signed `context || message`; raise WrongSignature otherwise."""
+    def _verify(self, message: bytes, key_hash: bytes, signature: bytes) -> None:
         if key_hash != self.key_hash:
             raise WrongSignature(f"signed by the key {key_hash.hex()}, and {self.key_hash.hex()} is pinned")
         try:
-            self._key.verify(signature, context + message)
+            self._key.verify(signature, message)
         except InvalidSignature:
             raise WrongSignature("the signature does not fit the message") from None
+
+    def _require_named(self, signature: NoteSignature) -> None:
+        if signature.name != self.name:
+            raise WrongSignature(f"signed by {signature.name!r}, and the key of {self.name!r} is pinned")
+
+
+class Verifier(_PublicKey):
+    """A public key that is pinned."""
+
+    kind = SIGNS_NOTES
+
+    def renamed(self, name: str) -> Verifier:
+        """The same public key under the name of another log: of a later epoch of the same ledger."""
+        return Verifier(name, self._text.public)
+
+    def verify(self, context: bytes, message: bytes, key_hash: bytes, signature: bytes) -> None:
+        """Return if this key signed `context || message`; raise WrongSignature otherwise."""
+        self._verify(context + message, key_hash, signature)
+
+    def verify_note(self, text: str, signature: NoteSignature) -> None:
+        """Return if `signature` is this key's on the text of a note; raise WrongSignature otherwise."""
+        self._require_named(signature)
+        self._verify(text.encode(), signature.key_hash, signature.signature)
+
+
+class CosignatureVerifier(_PublicKey):
+    """A witness's public key that is pinned (C2SP tlog-cosignature, Ed25519)."""
+
+    kind = COSIGNS
+
+    def verify(self, text: str, signature: NoteSignature) -> int:
+        """When this witness cosigned the checkpoint `text`, in seconds since 1970.
+
+        Raises WrongSignature if it never did, or for a time that cannot be.
+        """
+        self._require_named(signature)
+        time = int.from_bytes(signature.signature[:TIME_BYTES], "big")
+        if time > TIME_MAX:
+            raise WrongSignature(f"the cosignature of {self.name!r} has no possible time")
+        self._verify(_cosigned(text, time), signature.key_hash, signature.signature[TIME_BYTES:])
+        return time
 
 
 class Signer:
     """A private key, from a seed of 32 bytes."""
 
     def __init__(self, name: str, seed: bytes) -> None:
-        if len(seed) != SEED_BYTES:
-            raise ConsentError("invalid_value", f"the seed of a key has {SEED_BYTES} bytes, not {len(seed)}")
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._key, public = _private_key(seed)
         self.verifier = Verifier(name, public)
 
     def sign(self, context: bytes, message: bytes) -> bytes:
         """The signature of `context || message`, 64 bytes, about 50 µs."""
         return self._key.sign(context + message)
+
+    def sign_note(self, text: str) -> NoteSignature:
+        """The signature of the text of a note, under this key's name."""
+        return NoteSignature(self.verifier.name, self.verifier.key_hash, self._key.sign(text.encode()))
+
+
+class Cosigner:
+    """A witness's private key, from a seed of 32 bytes. It must sign nothing else, nor under another name."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._key, public = _private_key(seed)
+        self.verifier = CosignatureVerifier(name, public)
+
+    def cosign(self, text: str, timestamp: int) -> NoteSignature:
+        """The cosignature of the checkpoint `text` at `timestamp`, seconds since 1970.
+
+        It says that this is the largest tree of that log which the witness has seen by then.
+        """
+        assert 0 <= timestamp <= TIME_MAX, "a cosignature has 63 bits for its time"
+        signature = timestamp.to_bytes(TIME_BYTES, "big") + self._key.sign(_cosigned(text, timestamp))
+        return NoteSignature(self.verifier.name, self.verifier.key_hash, signature)
+
+
+def _private_key(seed: bytes) -> tuple[Ed25519PrivateKey, bytes]:
+    """The key of a seed, and its public key."""
+    if len(seed) != SEED_BYTES:
+        raise ConsentError("invalid_value", f"the seed of a key has {SEED_BYTES} bytes, not {len(seed)}")
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return key, key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _cosigned(text: str, timestamp: int) -> bytes:
+    """What a witness signs: a line that no note begins with, the time, the checkpoint."""
+    return f"cosignature/v1\ntime {timestamp}\n{text}".encode()
 
 
 def sign_page(page: Page, signer: Signer) -> bytes:
