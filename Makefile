@@ -13,7 +13,7 @@ BIN := .venv/bin
 # The machine's uv if there is one, else one in a virtual environment of its own.
 UV := $(shell command -v uv || echo .uv/bin/uv)
 
-.PHONY: help setup lock up demo test test-containers lint bench
+.PHONY: help setup lock up demo test test-containers test-engines lint bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -38,7 +38,7 @@ setup: .venv/.installed ## make .venv with the locked dependencies and the membe
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again into requirements.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate --group dev --extra audit --extra filter \
-	    --extra witness \
+	    --extra manifest --extra witness \
 	    --no-emit-package consent-domain --no-emit-package consent-gate --no-emit-package consent-plumbing \
 	    $(PROJECTS) -o requirements.lock
 
@@ -53,6 +53,9 @@ test: setup ## run the whole suite on real PostgreSQL and NATS, embedded
 
 test-containers: setup ## the same on servers in containers, if Docker answers
 	CONSENT_TEST_CONTAINERS=1 $(BIN)/pytest -q $(PYTEST)
+
+test-engines: setup | $(filter .uv/bin/uv,$(UV)) ## the shared suite on datasets, PyTorch, Ray and Spark, in environments of their own
+	$(BIN)/python tests/engines/run.py --uv $(UV)
 
 lint: setup ## ruff, mypy, import arrows, SQL files, documents, forbidden words
 	$(BIN)/ruff check .

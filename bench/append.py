@@ -24,6 +24,7 @@ from consent_domain.instants import micros, moment_of
 from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer
 from consent_ledger.database import STATEMENTS
+from consent_ledger.erasures import Erasures
 from consent_ledger.floors import Floors
 from consent_ledger.identity import SystemIds
 from consent_ledger.importer import Importer
@@ -78,7 +79,10 @@ async def through_the_committer(pool: Pool, keys: SqliteKeyStore, events: int, b
     """Events a second: SUBMITTERS at once, each giving `batch` commands, every command with a key."""
     store = PostgresStore(pool)
     committer = Committer(store, ORIGIN, Floors(lambda: 1 << 60), Nobody(), lambda batch: None)
-    writer = Writer(committer, store, Sealer(keys), SystemIds(), lambda: 1 << 60)
+    ids = SystemIds()
+    writer = Writer(
+        committer, store, Sealer(keys), Erasures(pool, keys, committer, ids), ids, lambda: 1 << 60
+    )
     running = asyncio.create_task(committer.run())
     rounds = max(1, events // (SUBMITTERS * batch))
     commands = {

@@ -45,7 +45,7 @@ ALL = Selector(all=True)
 class Customers:
     """A snapshot in which every twentieth workspace is out."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         purpose = Purpose(
             key=PURPOSE,
             processing="train",
@@ -58,20 +58,20 @@ class Customers:
         )
         rules = PolicyRules(purposes=[purpose], rules=[Rule(selector=ALL, regime="opt_out")])
         self.book = Book(policies=(Published("1", 1, DAY, "looser", rules),), opened=2)
-        self._facts = {f"ws-{number:08}": _facts(number) for number in range(WORKSPACES)}
+        self.all = {f"ws-{number:08}": _facts(number, count) for number in range(count)}
 
     def workspace(self, name: str) -> WorkspaceFacts | None:
         """The facts of a workspace."""
-        return self._facts.get(name)
+        return self.all.get(name)
 
     def organisation(self, name: str) -> OrganisationFacts | None:
         """There is none."""
         return None
 
 
-def _facts(number: int) -> WorkspaceFacts:
+def _facts(number: int, count: int) -> WorkspaceFacts:
     since, position = 100 * DAY + number, number + 3
-    out = Choices((OptOut("r", ALL, 200 * DAY, WORKSPACES + 9, 2),)) if number % OUT_EVERY == 0 else Choices()
+    out = Choices((OptOut("r", ALL, 200 * DAY, count + 9, 2),)) if number % OUT_EVERY == 0 else Choices()
     return WorkspaceFacts(
         "production", position, since, (Attributes(since, position, "pro", "eu", "", ""),), out
     )
@@ -79,7 +79,7 @@ def _facts(number: int) -> WorkspaceFacts:
 
 def main() -> None:
     given = arguments(__doc__ or "").parse_args()
-    customers = Customers()
+    customers = Customers(WORKSPACES)
     batches = made()
     allowed = pa.array([f"ws-{number:08}" for number in range(WORKSPACES) if number % OUT_EVERY])
 

@@ -31,6 +31,7 @@ from consent_domain.instants import moment_of
 from consent_domain.purposes import Selector
 from consent_ledger.committer import Committer
 from consent_ledger.database import STATEMENTS
+from consent_ledger.erasures import Erasures
 from consent_ledger.floors import Floors
 from consent_ledger.identity import SystemIds
 from consent_ledger.importer import Importer
@@ -98,7 +99,9 @@ class Log:
         self.rates: list[float] = []
         self._store = PostgresStore(pool)
         committer = Committer(self._store, ORIGIN, Floors(lambda: 1 << 60), Nobody(), lambda batch: None)
-        self._writer = Writer(committer, self._store, Sealer(keys), SystemIds(), lambda: 1 << 60)
+        ids = SystemIds()
+        erasures = Erasures(pool, keys, committer, ids)
+        self._writer = Writer(committer, self._store, Sealer(keys), erasures, ids, lambda: 1 << 60)
         self._running = asyncio.create_task(committer.run())
         self._left = iter(random.Random(events).sample(range(events // EVENTS_A_WORKSPACE), COMMANDS))
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
 import httpx  # noqa: E402
 from consent_ledger.opening import migrate_database  # noqa: E402
+from consent_ledger.settings import LedgerSettings  # noqa: E402
 from consent_local.nats import Nats  # noqa: E402
 from consent_local.postgres import Postgres  # noqa: E402
 from http_service import (  # noqa: E402
@@ -23,6 +24,7 @@ from http_service import (  # noqa: E402
     free_port,
     make_keys,
     publish_first_policy,
+    publisher,
     server,
     settings_for,
     until_ready,
@@ -39,12 +41,14 @@ class Ledger(NamedTuple):
     port: int
     keys: dict[str, str]
     folder: Path
+    settings: LedgerSettings
 
 
 @contextmanager
-def ledger() -> Iterator[Ledger]:
-    """One worker on a durable PostgreSQL, ready, with a policy in force."""
-    with temporary_folder() as folder:
+def ledger(publishing: bool = False) -> Iterator[Ledger]:
+    """One worker on a durable PostgreSQL, ready, with a policy in force; and a publisher, if asked for."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
         postgres, nats = Postgres(folder), Nats(folder)
         try:
             url = postgres.start()
@@ -52,9 +56,11 @@ def ledger() -> Iterator[Ledger]:
             asyncio.run(migrate_database(url))
             keys = asyncio.run(make_keys(url))
             port = free_port()
+            if publishing:
+                stack.enter_context(publisher(settings))
             with server(settings, port, folder / "ledger.log"):
                 asyncio.run(_prepare(port, keys))
-                yield Ledger(port, keys, folder)
+                yield Ledger(port, keys, folder, settings)
         finally:
             nats.stop()
             postgres.stop()

@@ -51,8 +51,14 @@ BENCHES = (
     Bench("consume", ("--events", "60000"), ("--events", "10000")),
     Bench("opt_out", ("--opt-outs", "200"), ("--opt-outs", "30")),
     Bench("http_check", ("--seconds", "5"), ("--seconds", "1")),
+    Bench("runs", (), ("--runs", "50", "--workspaces", "20000"), seconds_max=600),
+    Bench("proofs", ("--seconds", "5"), ("--seconds", "1", "--workspaces", "1000")),
+    Bench("time_travel", ("--others", "20000"), ("--others", "500", "--questions", "50")),
+    Bench("log", ("--appends", "60"), ("--appends", "5", "--seconds", "0.5")),
+    Bench("audit", ("--events", "100000"), ("--events", "3000")),
     Bench("check", ("--rows", "1000000"), ("--rows", "10000"), ("--rows", "10000000"), 300, 1_800),
     Bench("filter", (), ()),
+    Bench("engines", (), ("--quick",), ("--large",), 300, 1_800),
 )
 """In the order of the table."""
 

@@ -14,6 +14,7 @@ SIXTY_FOUR_BIT = frozenset(
     {
         ("DefaultOn", "policy_position"),
         ("RunRegistered", "position"),
+        ("RunDischarged", "through"),
         ("RecipientNotified", "position"),
         ("LogContinued", "size"),
     }

@@ -6,7 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from servers import fresh_database, kind, migrated_template, nats_server, postgres_server
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_report_header() -> list[str]:

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
+from consent_gate.seeds import make_seed
 from consent_ledger.api_keys import create_key
 from consent_ledger.application import application
 from consent_ledger.http.dispatcher import Dispatcher
-from consent_ledger.key_files import make_feed_key
+from consent_ledger.log.keys import make_log_key
+from consent_ledger.log.signer import SignerState
 from consent_ledger.master_key import ensure_master_key
 from consent_ledger.settings import LedgerSettings
 
@@ -83,7 +85,7 @@ POLICY: dict[str, Any] = {
 def settings_for(folder: Path, database_url: str, nats_url: str, **more: Any) -> LedgerSettings:
     """Settings for a ledger whose files lie in `folder`, made there if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    make_feed_key(folder / "feed.key")
+    make_seed(folder / "feed.key")
     ensure_master_key(folder / "master.key")
     return LedgerSettings(
         database_url=database_url,
@@ -93,6 +95,7 @@ def settings_for(folder: Path, database_url: str, nats_url: str, **more: Any) ->
         master_key_file=str(folder / "master.key"),
         keystore_file=str(folder / "keystore.sqlite"),
         replica_folder=str(folder / "replica"),
+        log_folder=str(folder / "log"),
         **more,
     )
 
@@ -103,6 +106,10 @@ async def make_keys(database_url: str, *owners: tuple[str, str]) -> dict[str, st
     try:
         keys = {role: await create_key(connection, role, role) for role in ("admin", "auditor", "pipeline")}
         keys["second admin"] = await create_key(connection, "admin", "second admin")
+        keys["admin's other key"] = await create_key(
+            connection, "admin", "other", principal=f"key-{keys['admin'][5:13]}"
+        )
+        keys["unsealing auditor"] = await create_key(connection, "auditor", "unseals", may_unseal=True)
         for owner in owners:
             keys["/".join(owner)] = await create_key(connection, "owner", "/".join(owner), owner)
         return keys
@@ -229,6 +236,29 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
+def publisher(settings: LedgerSettings, policy: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """`consent-ledger publish` as a process, with a key made beside the log's folder; ended at the end.
+
+    `policy` is the file of its witness policy.
+    """
+    folder = Path(settings.log_folder).parent
+    key, state = folder / "log.key", folder / "signer.sqlite"
+    if not key.exists():
+        make_log_key(key, SignerState(state), settings.origin)
+    environment = environment_of(settings)
+    environment |= {"CONSENT_LOG_KEY_FILE": str(key), "CONSENT_SIGNER_STATE_FILE": str(state)}
+    environment |= {"CONSENT_WITNESS_POLICY_FILE": str(policy)} if policy else {}
+    with (folder / "publisher.log").open("ab") as output:
+        process = subprocess.Popen(
+            command("publish"), env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+@contextmanager
 def server(
     settings: LedgerSettings, port: int, log: Path, workers: int = 1
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -244,10 +274,14 @@ def server(
     try:
         yield process
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)

@@ -53,6 +53,10 @@ class Appender:
         self.position = 0
         self.log: list[Appended] = []
 
+    def reseed(self, seed: int) -> None:
+        """Give the events from now on other ids: another history."""
+        self._random.seed(seed)
+
     async def append(self, drafts: Iterable[Draft]) -> list[Appended]:
         """Record drafts in one commit; a request's id is put into bodies by the caller."""
         rows = [self._row(draft) for draft in drafts]

@@ -17,9 +17,15 @@ from consent_projector.store import ROLE, PostgresStore
 from consent_projector.stored import Stored
 from consent_projector.table import Table
 from consent_projector.views import VIEWS
-from ledger_events import ORIGIN, Appended, Appender
+from ledger_events import ORIGIN, Appended, Appender, append_all, history
 
-ORDER = {"facts": "kind, id", "requests": "id", "counts": "day, type"}
+ORDER = {
+    "facts": "kind, id",
+    "requests": "id",
+    "counts": "day, type",
+    "runs": "run",
+    "exposure": "container, run",
+}
 
 
 class Projected:
@@ -65,6 +71,21 @@ class Projected:
         await self.connection.execute(
             "UPDATE views.cursors SET leased_until = '-infinity' WHERE view = $1", view
         )
+
+    async def put_back(self, size: int, seed: int, more: int) -> None:
+        """The schema `ledger` as it was at `size` events, and `more` of another history; views stay."""
+        kept = [event.body for event in self.ledger.log[:size]]
+        await self.connection.execute("SET session_replication_role = replica")
+        await self.connection.execute("DELETE FROM ledger.events")
+        await self.connection.execute(
+            "UPDATE ledger.head SET position = 0, range = '', recorded_at = 'epoch'"
+        )
+        await self.connection.execute("SET session_replication_role = origin")
+        self.ledger = Appender(self.connection)
+        await append_all(self.ledger, history(size))
+        assert [event.body for event in self.ledger.log] == kept
+        self.ledger.reseed(seed)
+        await append_all(self.ledger, list(history(size + more))[size:])
 
 
 @asynccontextmanager

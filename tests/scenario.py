@@ -94,7 +94,12 @@ class Ledger:
         raise AssertionError(f"not refused: {verdict.drafts}")
 
     def verdict(
-        self, command: Command, by: str = "staff-1", role: str = "admin", if_match: int | None = None
+        self,
+        command: Command,
+        by: str = "staff-1",
+        role: str = "admin",
+        if_match: int | None = None,
+        keys: tuple[str, ...] = (),
     ) -> Verdict:
         named = getattr(command, "request", "") or getattr(command, "opt_in", "")
         born = self._born.get(named)
@@ -108,6 +113,7 @@ class Ledger:
             expected_version=if_match,
             request_stream=born,
             next_position=len(self.log) + 1,
+            key_ids=keys,
         )
         return handle(state, command, context)
 
@@ -133,7 +139,7 @@ class Ledger:
         assert event.body == body, "an event reads back as it was written"
         self.log.append(stored)
         self._born[event.id] = stream
-        if stream.startswith(("workspace/", "organisation/")):
+        if stream.startswith(("workspace/", "organisation/", "run/", "recipient/")):
             before = self.streams.get(stream)
             after = fold(before, event)
             assert after.version == (before.version if before else 0) + 1

@@ -25,13 +25,16 @@ from consent_domain.policy import PolicyRules, Rule
 from consent_domain.purposes import Purpose, Selector
 from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer
+from consent_ledger.erasures import Erasures
 from consent_ledger.floors import Floors
 from consent_ledger.identity import SystemIds
+from consent_ledger.keystore import KeyStore
 from consent_ledger.opening import claim_origin
 from consent_ledger.outcome import Outcome
 from consent_ledger.sealing import Sealer
 from consent_ledger.seams import Store
 from consent_ledger.store import ROLE, PostgresStore
+from consent_ledger.unsealing import Unsealer
 from consent_ledger.writer import Writer
 from consent_plumbing.postgres import Pool, open_pool
 
@@ -77,6 +80,8 @@ class Desk:
     floors: Floors
     ear: Ear
     committed: list[Committed]
+    erasures: Erasures
+    unsealer: Unsealer
     replica: list[int] = field(default_factory=lambda: [1 << 60])
 
     async def write(
@@ -96,7 +101,7 @@ class Desk:
 async def desk(
     url: str,
     around: Callable[[PostgresStore], Store] = lambda store: store,
-    sealer: Sealer | None = None,
+    keys: KeyStore | None = None,
     running: bool = True,
     **limits: Any,
 ) -> AsyncIterator[Desk]:
@@ -109,10 +114,24 @@ async def desk(
     replica = [1 << 60]
     floors = Floors(lambda: replica[0])
     committer = Committer(store, ORIGIN, floors, ear, committed.append, **limits)
-    writer = Writer(committer, store, sealer, SystemIds(), lambda: replica[0])  # type: ignore[arg-type]
+    # Most tests write nothing that needs keys.
+    sealer, ids = Sealer(keys), SystemIds()  # type: ignore[arg-type]
+    erasures = Erasures(pool, keys, committer, ids)  # type: ignore[arg-type]
+    writer = Writer(committer, store, sealer, erasures, ids, lambda: replica[0])
     task = asyncio.create_task(committer.run()) if running else None
     try:
-        yield Desk(pool, store, committer, writer, floors, ear, committed, replica)
+        yield Desk(
+            pool,
+            store,
+            committer,
+            writer,
+            floors,
+            ear,
+            committed,
+            erasures,
+            Unsealer(pool, sealer, erasures),
+            replica,
+        )
     finally:
         if task is not None:
             task.cancel()

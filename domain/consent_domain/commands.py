@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from consent_domain.events import Notice, Scope
+from consent_domain.events import Notice, RunOutput, Scope
 from consent_domain.policy import PolicyRules
 from consent_domain.purposes import Selector, Wire
 
@@ -177,6 +177,91 @@ class ResumePurpose(Command, frozen=True, kw_only=True, tag="resume-purpose"):
     reason: str
 
 
+class RegisterRun(Command, frozen=True, kw_only=True, tag="register-run"):
+    """A run whose manifest was verified: the ledger gives this command to itself, and nobody can send it."""
+
+    run: str
+    purpose: str
+    manifest_sha256: str
+    set_sha256: str
+    epoch: int
+    position: int
+    at: datetime
+    outputs: list[RunOutput] = []
+    parents: list[str] = []
+    code: str = ""
+
+
+class DischargeRun(Command, frozen=True, kw_only=True, tag="discharge-run"):
+    """What was due of a run's outputs is done, by all that the ledger knew at `through`.
+
+    `evidence_sha256` names the evidence. `outputs` are uris; none: all of the run's.
+    """
+
+    run: str
+    action: str
+    through: int
+    evidence_sha256: str
+    outputs: list[str] = []
+
+
+class NotifyRecipient(Command, frozen=True, kw_only=True, tag="notify-recipient"):
+    """Somebody who takes part has applied all events up to `position`. It never goes back."""
+
+    recipient: str
+    position: int
+
+
+class ErasePerson(Command, frozen=True, kw_only=True, tag="erase-person"):
+    """One person's right: everything sealed for `person` (a ref) becomes unreadable for ever."""
+
+    person: str
+
+
+class EraseWorkspace(Command, frozen=True, kw_only=True, tag="erase-workspace"):
+    """The first person's proposes, a second person's erases all that is sealed on the workspace's stream."""
+
+    workspace: str
+    reason: str
+
+
+class RepeatErasure(Command, frozen=True, kw_only=True, tag="repeat-erasure"):
+    """An erasure that the log lost, as the key store remembers it: `person` or `workspace` is given.
+
+    The ledger gives it to itself; nobody can send it.
+    """
+
+    person: str = ""
+    workspace: str = ""
+    reason: str = ""
+    approved_by: str = ""
+    key_ids: list[str]
+
+
+class ContinueLog(Command, frozen=True, kw_only=True, tag="continue-log"):
+    """The log goes on in another epoch, behind the tree of `size` events with this `root` that is left of it.
+
+    `consent-ledger recover` gives it; nobody can send it.
+    """
+
+    origin: str
+    epoch: int
+    size: int
+    root: bytes
+
+
+class RotateKey(Command, frozen=True, kw_only=True, tag="rotate-key"):
+    """The key that signs checkpoints gives way to another; until `overlap_until` both sign. Both are verifier
+    keys, named by the ledger's origin.
+
+    Whoever holds the new key's file gives it, with `consent-ledger keys rotate`; nobody can send it.
+    """
+
+    old_key: str
+    new_key: str
+    overlap_until: datetime
+
+
 class EarlierOptOut(Wire, frozen=True, kw_only=True):
     """An objection from before the ledger: processed if `processed_at` is given, else still pending."""
 
@@ -241,6 +326,8 @@ LiveCommand = (
     | WithdrawOptIn
     | SuspendPurpose
     | ResumePurpose
+    | ErasePerson
+    | EraseWorkspace
 )
 """What `POST /v1/commands` and its single routes take."""
 

@@ -25,6 +25,8 @@ STATUS: dict[str, int] = {
     "unknown_purpose": 404,
     "unknown_request": 404,
     "unknown_opt_in": 404,
+    "unknown_person": 404,
+    "unknown_run": 404,
     # what the ledger's rules refuse
     "already_exists": 409,
     "version_conflict": 409,
@@ -47,6 +49,10 @@ STATUS: dict[str, int] = {
     "authority_insufficient": 422,
     "event_too_large": 422,
     "idempotency_key_reused": 422,
+    # what a run claims
+    "manifest_refused": 422,
+    # what is sealed
+    "erased": 410,
     # what a gate asks the feed after
     "resync": 410,
     "forked": 409,
@@ -85,6 +91,16 @@ class ConsentError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What a worker process raises arrives whole, also for subclasses that take other arguments."""
+        return _restored, (type(self), self.code, self.detail, self.extra)
+
+
+def _restored(kind: type[ConsentError], code: str, detail: str, extra: dict[str, object]) -> ConsentError:
+    error = kind.__new__(kind, detail)
+    ConsentError.__init__(error, code, detail, **extra)
+    return error
 
 
 class Refused(ConsentError):

@@ -64,7 +64,8 @@ class Scope(Wire, frozen=True, kw_only=True):
 
 
 class Body(Wire, frozen=True, kw_only=True):
-    """What every event says of its recording. `provenance` is empty, or `backfilled` with original times."""
+    """What every event says of its recording. `provenance` is empty, `backfilled` (imported, with original
+    times), or `repeated` (an erasure that the log lost)."""
 
     recorded_by: RecordedBy
     on_behalf_of: str = ""
@@ -92,6 +93,8 @@ class LogContinued(Body, frozen=True, kw_only=True):
 
 
 class PersonErased(Body, frozen=True, kw_only=True):
+    """The keys of a person are destroyed. `person` is the ref: it names nobody without the master key."""
+
     person: str
     key_ids: list[str]
 
@@ -153,7 +156,17 @@ class WorkspaceSucceeded(Body, frozen=True, kw_only=True):
     kind: str
 
 
+class WorkspaceErasureProposed(Body, frozen=True, kw_only=True):
+    """The first of the two persons that the erasure of a workspace takes. Nothing is erased by it."""
+
+    reason: str
+
+
 class WorkspaceErased(Body, frozen=True, kw_only=True):
+    """The last event on its stream: all keys of the stream are destroyed, those in `key_ids` and others."""
+
+    reason: str
+    approved_by: str
     key_ids: list[str]
 
 
@@ -262,20 +275,40 @@ class PurposeResumed(Body, frozen=True, kw_only=True):
     effective_at: datetime
 
 
+class RunOutput(Wire, frozen=True, kw_only=True):
+    """What came out of a run: a `dataset`, `model`, `index` or `features`, where it is, and which."""
+
+    kind: str
+    uri: str
+    version: str = ""
+    digest: str = ""
+
+
 class RunRegistered(Body, frozen=True, kw_only=True):
+    """A manifest was verified against the log at `position`, judged at ledger time `at`."""
+
     purpose: str
     manifest_sha256: str
+    set_sha256: str
     position: str
-    outputs: list[str] = []
+    at: datetime
+    outputs: list[RunOutput] = []
     parents: list[str] = []
+    code: str = ""
 
 
 class RunDischarged(Body, frozen=True, kw_only=True):
+    """What was due of the run, by all that was known at `through`, is done; no outputs: of all of them."""
+
     action: str
+    through: str
     evidence_sha256: str
+    outputs: list[str] = []
 
 
 class RecipientNotified(Body, frozen=True, kw_only=True):
+    """Who takes part has applied all events up to `position`."""
+
     position: str
 
 
@@ -307,6 +340,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType("workspace-changed.v1", WorkspaceChanged, "standing", ("workspace",)),
     EventType("workspace-closed.v1", WorkspaceClosed, "standing", ("workspace",)),
     EventType("workspace-succeeded.v1", WorkspaceSucceeded, "standing", ("workspace",)),
+    EventType("workspace-erasure-proposed.v1", WorkspaceErasureProposed, "none", ("workspace",)),
     EventType("workspace-erased.v1", WorkspaceErased, "standing", ("workspace",)),
     EventType("opt-out-requested.v1", OptOutRequested, "standing", _CHOICE),
     EventType("opt-out-acknowledged.v1", OptOutAcknowledged, "standing", _CHOICE),

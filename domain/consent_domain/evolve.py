@@ -44,12 +44,12 @@ def evolve(facts: Facts | None, event: Event) -> Facts | None:
     if event.body is None:
         return facts
     kind = event.stream.partition("/")[0]
-    if kind in ("policy", "purpose", "log"):
-        return _book(facts if isinstance(facts, Book) else Book(), event)
-    if kind == "organisation":
-        return _organisation(facts if isinstance(facts, OrganisationFacts) else None, event)
     if kind == "workspace":
         return _workspace(facts if isinstance(facts, WorkspaceFacts) else None, event)
+    if kind == "organisation":
+        return _organisation(facts if isinstance(facts, OrganisationFacts) else None, event)
+    if kind in ("policy", "purpose", "log"):
+        return _book(facts if isinstance(facts, Book) else Book(), event)
     return facts
 
 
@@ -120,41 +120,59 @@ def _workspace(facts: WorkspaceFacts | None, event: Event) -> WorkspaceFacts:
     body = event.body
     if isinstance(body, events.WorkspaceEnrolled):
         assert facts is None, "a workspace is enrolled once, and its id is never used again"
-        since = micros(body.customer_since)
-        attributes = Attributes(
-            since, event.position, body.plan, body.region, body.contract, body.organisation
-        )
-        return WorkspaceFacts(body.kind, event.position, since, (attributes,))
+        return _enrolled(body, event)
     assert facts is not None, "a workspace is enrolled before anything else happens to it"
-    match body:
-        case events.WorkspaceChanged():
-            changed = Attributes(
-                micros(body.effective_at),
-                event.position,
-                body.plan,
-                body.region,
-                body.contract,
-                body.organisation,
-            )
-            ordered = sorted((*facts.attributes, changed), key=lambda one: (one.since, one.position))
-            return replace(facts, attributes=tuple(ordered))
-        case events.WorkspaceClosed():
-            return replace(
-                facts,
-                closed=micros(body.effective_at),
-                closed_position=event.position,
-                closed_by_succession=body.reason == "succeeded",
-            )
-        case events.WorkspaceSucceeded():
-            name = event.stream.partition("/")[2]
-            follows = body.successor == name
-            other = body.predecessor if follows else body.successor
-            link = Succession(other, follows, micros(body.effective_at), event.position)
-            return replace(facts, successions=(*facts.successions, link))
-        case events.WorkspaceErased():
-            return replace(facts, erased_position=event.position)
+    # By the type of the body: a rebuild folds millions, and most of them are of a few types.
+    step = _WORKSPACE_STEPS.get(type(body))
+    if step is not None:
+        return step(facts, body, event)
     choices = _choices(facts.choices, event)
     return facts if choices is facts.choices else replace(facts, choices=choices)
+
+
+def _enrolled(body: events.WorkspaceEnrolled, event: Event) -> WorkspaceFacts:
+    since = micros(body.customer_since)
+    attributes = Attributes(since, event.position, body.plan, body.region, body.contract, body.organisation)
+    return WorkspaceFacts(body.kind, event.position, since, (attributes,))
+
+
+def _changed(facts: WorkspaceFacts, body: events.WorkspaceChanged, event: Event) -> WorkspaceFacts:
+    changed = Attributes(
+        micros(body.effective_at), event.position, body.plan, body.region, body.contract, body.organisation
+    )
+    ordered = sorted((*facts.attributes, changed), key=lambda one: (one.since, one.position))
+    return replace(facts, attributes=tuple(ordered))
+
+
+def _closed(facts: WorkspaceFacts, body: events.WorkspaceClosed, event: Event) -> WorkspaceFacts:
+    return replace(
+        facts,
+        closed=micros(body.effective_at),
+        closed_position=event.position,
+        closed_by_succession=body.reason == "succeeded",
+    )
+
+
+def _succeeded(facts: WorkspaceFacts, body: events.WorkspaceSucceeded, event: Event) -> WorkspaceFacts:
+    name = event.stream.partition("/")[2]
+    follows = body.successor == name
+    other = body.predecessor if follows else body.successor
+    link = Succession(other, follows, micros(body.effective_at), event.position)
+    return replace(facts, successions=(*facts.successions, link))
+
+
+def _erased(facts: WorkspaceFacts, body: events.WorkspaceErased, event: Event) -> WorkspaceFacts:
+    return replace(facts, erased_position=event.position)
+
+
+_WORKSPACE_STEPS: dict[
+    type[events.Body] | type[None], Callable[[WorkspaceFacts, Any, Event], WorkspaceFacts]
+] = {
+    events.WorkspaceChanged: _changed,
+    events.WorkspaceClosed: _closed,
+    events.WorkspaceSucceeded: _succeeded,
+    events.WorkspaceErased: _erased,
+}
 
 
 # -- choices -------------------------------------------------------------------------------------------------

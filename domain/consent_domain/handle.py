@@ -21,21 +21,29 @@ from consent_domain.commands import (
     ChangeWorkspace,
     CloseWorkspace,
     Command,
+    ContinueLog,
     DelayOptOut,
+    DischargeRun,
     EnrolWorkspace,
+    ErasePerson,
+    EraseWorkspace,
     GrantOptIn,
     ImportOrganisation,
     ImportPolicy,
     ImportWorkspace,
+    NotifyRecipient,
     OpenLedger,
     ProcessOptOut,
     PublishPolicy,
     RefuseOptIn,
     RegisterOrganisation,
+    RegisterRun,
     RejectOptOut,
+    RepeatErasure,
     RequestOptIn,
     RequestOptOut,
     ResumePurpose,
+    RotateKey,
     SucceedWorkspace,
     SuspendPurpose,
     WithdrawOptIn,
@@ -43,7 +51,18 @@ from consent_domain.commands import (
 )
 from consent_domain.errors import Refused
 from consent_domain.events import LOG_STREAM, LedgerOpened
-from consent_domain.handlers import imports, opt_ins, opt_outs, policies, suspensions, workspaces
+from consent_domain.handlers import (
+    continuations,
+    erasures,
+    imports,
+    opt_ins,
+    opt_outs,
+    policies,
+    rotations,
+    runs,
+    suspensions,
+    workspaces,
+)
 from consent_domain.handlers.changes import ANNOUNCED_MAX
 from consent_domain.handlers.checks import id_of
 from consent_domain.handlers.lookups import organisation_stream, scope_stream, workspace_stream
@@ -89,7 +108,7 @@ def handle(state: State, command: Command, context: Context) -> Verdict:
     if not version:
         # A stream that does not exist is refused as unknown before its version is.
         _match(context, version, stream)
-    if opened or isinstance(command, (*_IMPORTS, OpenLedger)):
+    if opened or isinstance(command, (*_IMPORTS, OpenLedger, ContinueLog, RotateKey)):
         return found
     opening = Draft(
         LOG_STREAM, LedgerOpened(recorded_by=context.recorded_by), context.event_ids[len(found.drafts)]
@@ -98,19 +117,21 @@ def handle(state: State, command: Command, context: Context) -> Verdict:
 
 
 def streams_of(command: Command, request_stream: str | None) -> list[str]:
-    """The workspaces' and organisations' streams that must be loaded to decide `command`.
+    """The streams that must be loaded to decide `command`, but for those that are for everybody.
 
     `request_stream` is where the request or opt-in that the command names lives, None if nowhere.
     Raises Refused `invalid_id` or `unsupported_scope` for names that can be no stream.
     """
     handling = _HANDLINGS[type(command)]
     primary = request_stream if handling.primary is None else handling.primary(command)
-    found = [primary] if primary is not None and primary.startswith(("workspace/", "organisation/")) else []
+    found = [primary] if primary is not None and primary.startswith(_OWN) else []
     organisation = getattr(command, "organisation", None)
     if organisation and not isinstance(command, RegisterOrganisation | ImportOrganisation):
         found.append(organisation_stream(id_of(organisation, "organisation")))
     if isinstance(command, SucceedWorkspace) and command.predecessor != command.workspace:
         found.append(workspace_stream(id_of(command.predecessor, "predecessor")))
+    if isinstance(command, RegisterRun):
+        found += (runs.run_stream(id_of(parent, "parents")) for parent in command.parents)
     return found
 
 
@@ -137,7 +158,7 @@ def is_import(command: Command) -> bool:
 def _version_of(state: State, stream: str | None) -> int:
     if stream is None:
         return 0
-    if stream.startswith(("workspace/", "organisation/")):
+    if stream.startswith(_OWN):
         known = state.stream(stream)
         return 0 if known is None else known.version
     return state.everybody.versions.get(stream, 0)
@@ -183,10 +204,24 @@ def _of_purpose(command: Any) -> str:
     return suspensions.purpose_stream(id_of(command.purpose, "purpose"))
 
 
+def _of_run(command: Any) -> str:
+    return runs.run_stream(id_of(command.run, "run"))
+
+
+def _of_recipient(command: Any) -> str:
+    return runs.recipient_stream(id_of(command.recipient, "recipient"))
+
+
 def _of_log(_: Any) -> str:
     return LOG_STREAM
 
 
+def _of_erased(command: Any) -> str:
+    return _of_workspace(command) if command.workspace else LOG_STREAM
+
+
+_OWN = ("workspace/", "organisation/", "run/", "recipient/")
+"""The streams that are of somebody or something, and not for everybody."""
 _IMPORTS = (ImportPolicy, ImportOrganisation, ImportWorkspace)
 
 _HANDLINGS: dict[type[Command], _Handling] = {
@@ -210,6 +245,14 @@ _HANDLINGS: dict[type[Command], _Handling] = {
     WithdrawOptIn: _Handling(opt_ins.withdraw, None, 1),
     SuspendPurpose: _Handling(suspensions.suspend, _of_purpose, 1),
     ResumePurpose: _Handling(suspensions.resume, _of_purpose, 1),
+    RegisterRun: _Handling(runs.register, _of_run, 1),
+    DischargeRun: _Handling(runs.discharge, _of_run, 1),
+    NotifyRecipient: _Handling(runs.notify, _of_recipient, 1),
+    ErasePerson: _Handling(erasures.erase_person, _of_log, erasures.PERSON_EVENTS_MAX),
+    EraseWorkspace: _Handling(erasures.erase_workspace, _of_workspace, 1),
+    RepeatErasure: _Handling(erasures.repeat, _of_erased, 1),
+    ContinueLog: _Handling(continuations.continue_log, _of_log, 1),
+    RotateKey: _Handling(rotations.rotate, _of_log, 1),
     ImportPolicy: _Handling(policies.import_policy, _of_policy, 2),
     ImportOrganisation: _Handling(imports.import_organisation, _of_organisation, 1),
     ImportWorkspace: _Handling(imports.import_workspace, _of_workspace, 2),

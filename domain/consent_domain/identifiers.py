@@ -20,9 +20,7 @@ def is_id(text: str) -> bool:
 def require_id(text: str, what: str) -> str:
     """`text` itself, or ConsentError `invalid_id` naming `what`."""
     if not is_id(text):
-        raise ConsentError(
-            "invalid_id", f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ - and is {text[:140]!r}"
-        )
+        raise ConsentError("invalid_id", f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ -, and is not")
     return text
 
 
@@ -52,4 +50,4 @@ def parse_token(text: str) -> Token:
         epoch, position = parts[1], parts[2]
         if epoch.isascii() and epoch.isdigit() and position.isascii() and position.isdigit():
             return Token(parts[0], int(epoch), int(position))
-    raise ConsentError("invalid_token", f"{text[:210]!r} is no token; tokens read origin/epoch/position")
+    raise ConsentError("invalid_token", "this is no token; tokens read origin/epoch/position")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from consent_domain.decide import Decision
 from consent_domain.grounds import Reason
+from consent_domain.identifiers import is_id
 
 PERMITTING = {
     "defaulted_on": "it is on by default: nobody was asked",
@@ -57,23 +60,28 @@ DENYING = {
     # the answerer
     "stale": "the replica is older than the caller allows",
     "catching_up": "the replica is not complete yet",
-    "halted": "the replica stopped following, because what it was sent cannot be",
+    "halted": "the log is damaged, or what was sent of it cannot be; nothing is decided until that is mended",
     "malformed": "the question itself is malformed",
     "undecided": "it could not be decided",
 }
 """Reasons that a denial may carry."""
 
 
+def named(names: Iterable[object]) -> str:
+    """Names as sentences say them. What is no id is not repeated: it may be anything, and ends up in logs."""
+    return ", ".join(name if isinstance(name, str) and is_id(name) else "what is no id" for name in names)
+
+
 def sentence(decision: Decision, who: str, purpose: str) -> str:
-    """One sentence for a person: the answer, whom and what it is about, why, by which event."""
+    """One sentence for a person: the answer, whom (`named`) and what it is about, why, by which event."""
     verb = "may" if decision.permit else "may not"
     why = "; ".join(dict.fromkeys(_said(reason) for reason in decision.reasons))
-    return f"Data of {who} {verb} be used for {purpose}: {why}."
+    return f"Data of {who} {verb} be used for {named((purpose,))}: {why}."
 
 
 def _said(reason: Reason) -> str:
     words = PERMITTING.get(reason.code) or DENYING.get(reason.code) or reason.code
-    whose = f" of {reason.workspace}" if reason.workspace else ""
+    whose = f" of {reason.workspace}" if is_id(reason.workspace) else ""
     event = (
         f" (event {reason.position}{whose})"
         if reason.position > 0

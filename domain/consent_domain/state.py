@@ -5,9 +5,10 @@ Two folds, both pure, both built on `evolve` so that commands and checks judge t
 - `fold` takes one workspace's or organisation's stream: its facts, its version (how many events it
   has: what If-Match compares) and its requests by id (`consent_domain.requests`).
 - `fold_book` takes the streams of policies, purposes and the log together, in the order of
-  positions: the `Book`, the version of each of these streams, and the *proposals*, which are no
-  facts because they permit nothing: `purpose-resume-proposed` notes who proposed, and
-  `purpose-suspended` and `purpose-resumed` clear the note.
+  positions: the `Book`, the version of each of these streams, and the *proposals*.
+
+Proposals, of what takes two persons, are no facts because they permit nothing: `purpose-resume-proposed`
+and `workspace-erasure-proposed` note who proposed, and what settles or overtakes them clears the note.
 
 `fold_stored` and `fold_book_stored` take stored bytes instead, and quarantine what cannot be read.
 """
@@ -28,18 +29,30 @@ from consent_domain.instants import Micros
 from consent_domain.policy import Profile, turned_on
 from consent_domain.purposes import may_train
 from consent_domain.requests import Request, fold_request, request_of
+from consent_domain.runs import Run, fold_run, position_in
 
 DEFAULTS_MAX = 20_000
 """How many kinds of customers' defaults are remembered; a policy tells apart no more (see `policies`)."""
 
 
+class ErasureProposal(NamedTuple):
+    """Who proposed to erase a workspace, and when."""
+
+    principal: str
+    at: Micros
+
+
 class StreamState(Packed, frozen=True):
-    """One workspace or organisation. `version` is its number of events, `position` that of the last."""
+    """A workspace, organisation, run or recipient. `version` counts its events, `position` is the last's."""
 
     version: int = 0
     position: int = 0
     facts: WorkspaceFacts | OrganisationFacts | None = None
     requests: dict[str, Request] = {}
+    erasure_proposal: ErasureProposal | None = None
+    run: Run | None = None
+    applied: int = 0
+    """How much of the log a recipient has applied."""
 
 
 class DefaultSet(NamedTuple):
@@ -59,6 +72,8 @@ class BookState:
     versions: dict[str, int] = field(default_factory=dict)
     """Stream → how many events it has, for the streams of policies, purposes and the log."""
     position: int = 0
+    epoch: int = 1
+    """The epoch that the log is in: the one that was continued last."""
     _defaults: dict[tuple[int, str, Profile], tuple[str, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -126,7 +141,7 @@ class State(Protocol):
 
 
 def fold(state: StreamState | None, event: Event) -> StreamState:
-    """The state of a workspace's or organisation's stream after its next event. Pure.
+    """The state of a stream that is not for everybody after its next event. Pure.
 
     Raises AssertionError for a history that no handler could have written. Cost O(own history).
     """
@@ -139,7 +154,17 @@ def fold(state: StreamState | None, event: Event) -> StreamState:
         request = fold_request(requests.get(about), event)
         assert request is not None, "an event about a request folds to a request"
         requests = {**requests, about: request}
-    return StreamState(known.version + 1, event.position, facts, requests)
+    proposal, run, applied = known.erasure_proposal, known.run, known.applied
+    match event.body:
+        case events.WorkspaceErasureProposed():
+            proposal = ErasureProposal(event.body.recorded_by.principal, event.time)
+        case events.WorkspaceErased():
+            proposal = None
+        case events.RunRegistered() | events.RunDischarged():
+            run = fold_run(run, event)
+        case events.RecipientNotified():
+            applied = position_in(event.body.position)
+    return StreamState(known.version + 1, event.position, facts, requests, proposal, run, applied)
 
 
 def fold_book(state: BookState, event: Event) -> BookState:
@@ -147,13 +172,15 @@ def fold_book(state: BookState, event: Event) -> BookState:
     book = evolve(state.book, event)
     assert isinstance(book, Book), f"{event.stream} is not for everybody"
     purpose = event.stream.partition("/")[2]
-    proposals = state.proposals
+    proposals, epoch = state.proposals, state.epoch
     match event.body:
         case events.PurposeResumeProposed():
             proposals = {**proposals, purpose: event.body.recorded_by.principal}
         case events.PurposeSuspended() | events.PurposeResumed():
             proposals = {key: who for key, who in proposals.items() if key != purpose}
-    return BookState(book, proposals, _counted(state, event.stream), event.position)
+        case events.LogContinued():
+            epoch = event.body.epoch
+    return BookState(book, proposals, _counted(state, event.stream), event.position, epoch)
 
 
 def fold_stored(state: StreamState | None, stream: str, position: int, stored: bytes) -> StreamState:
@@ -174,7 +201,7 @@ def fold_book_stored(state: BookState, stream: str, position: int, stored: bytes
     except (Unreadable, AssertionError):
         book = quarantine(state.book, stream, position)
         assert isinstance(book, Book), f"{stream} is not for everybody"
-        return BookState(book, state.proposals, _counted(state, stream), position)
+        return BookState(book, state.proposals, _counted(state, stream), position, state.epoch)
 
 
 def _counted(state: BookState, stream: str) -> dict[str, int]:

@@ -121,6 +121,23 @@ def decode_entries(data: bytes, width: int | None = None) -> list[bytes]:
     return entries
 
 
+def entry_of(data: bytes, at: int) -> bytes:
+    """Entry `at` (from 0) of a bundle, without taking the others out of it.
+
+    Raises Unreadable if the bundle has no such entry. Whether the rest of it is sound is not looked at.
+    """
+    start, end = 0, len(data)
+    for _ in range(at):
+        if start + 2 > end:
+            break
+        start += 2 + (data[start] << 8 | data[start + 1])
+    if start + 2 <= end:
+        stop = start + 2 + (data[start] << 8 | data[start + 1])
+        if stop <= end:
+            return data[start + 2 : stop]
+    raise Unreadable(f"a bundle of entries is cut off before the end of entry {at}")
+
+
 def leaf_hashes(entries: Sequence[bytes]) -> bytes:
     """The hashes of the entries, joined: the tile of level 0 that belongs to a bundle."""
     return b"".join([sha256(b"\x00" + entry).digest() for entry in entries])

@@ -13,7 +13,7 @@ from consent_domain.decide import Collected, Decision
 from consent_domain.grounds import Reason
 from consent_domain.instants import Micros, moment_of, rfc3339
 from consent_domain.purposes import Wire
-from consent_domain.reasons import sentence
+from consent_domain.reasons import named, sentence
 from consent_domain.ruling import Window
 
 from consent_gate.classes import Entry
@@ -21,7 +21,6 @@ from consent_gate.reader import View
 
 PERMIT, DENY, UNDECIDED = "permit", "deny", "undecided"
 _NANOSECONDS = 1_000_000_000
-_NAME_CHARACTERS_MAX = 128
 
 
 class Answer(msgspec.Struct, eq=False, gc=False):
@@ -111,8 +110,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
     def sentence(self) -> str:
         """The answer for a person."""
         whom = self._whom if isinstance(self._whom, (list, tuple)) else (self._whom,)
-        names = [name[:_NAME_CHARACTERS_MAX] if isinstance(name, str) else repr(type(name)) for name in whom]
-        return sentence(self._details, ", ".join(names) or "nobody", self.purpose)
+        return sentence(self._details, named(whom) or "nobody", self.purpose)
 
 
 # -- on the wire ---------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ class Batch:
         if self._oldest is None or view.asked < self._oldest.asked:
             self._oldest = view
             self._policy_version = table.case.policies[-1].version if table.case.policies else ""
-        return view.problem or checks.staleness_of(view, age, age_max, needed)
+        return checks.problem_of(view) or checks.staleness_of(view, age, age_max, needed)
 
     def _by_the_rules(
         self, transaction: Any, view: View, table: Table, workspace: object, collected: Collected | None

@@ -8,7 +8,7 @@ read, so a process that was stopped in between does not answer from before.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from os import getpid
 from typing import Any, Protocol
@@ -39,6 +39,10 @@ class Floors(Protocol):
         """The position that a replica must have reached to answer for these; 0 if any will do."""
 
 
+Halted = Callable[[], bool]
+"""Whether nothing may be decided now, whatever the replica says. Asked for every answer: microseconds, and
+it never raises."""
+
 _LOOK_AGAIN_NANOSECONDS = 250_000_000
 _NANOSECONDS = 1_000_000_000
 
@@ -46,9 +50,16 @@ _NANOSECONDS = 1_000_000_000
 class Checks:
     """Answers questions from a replica. May be shared by threads, and survives a fork."""
 
-    def __init__(self, reader: Reader, staleness_seconds_max: float, floors: Floors | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        staleness_seconds_max: float,
+        floors: Floors | None = None,
+        halted: Halted | None = None,
+    ) -> None:
         self.reader = reader
         self.floors = floors
+        self.halted = halted
         self._age_max = int(staleness_seconds_max * _NANOSECONDS)
         self._looked_again = 0
         self._name_answers()
@@ -116,8 +127,9 @@ class Checks:
                 self._name_answers()
             age = boot_nanoseconds() - view.asked
             age_max = self._age_max if staleness_seconds_max is None else self.age_max(staleness_seconds_max)
-            if view.problem or not 0 <= age <= age_max or view.position < at_least:
-                problem = view.problem or self.staleness_of(view, age, age_max, at_least)
+            stopped = view.problem if self.halted is None else self.problem_of(view)
+            if stopped or not 0 <= age <= age_max or view.position < at_least:
+                problem = stopped or self.staleness_of(view, age, age_max, at_least)
                 return self._undecided(problem, view, age, workspace, purpose)
             return Answer(
                 PERMIT if permit else DENY,
@@ -141,6 +153,10 @@ class Checks:
         if staleness_seconds_max is None:
             return self._age_max
         return min(self._age_max, int(staleness_seconds_max * _NANOSECONDS))
+
+    def problem_of(self, view: View) -> str:
+        """Why nothing can be decided on `view` however fresh it is: `halted`, `catching_up`, or nothing."""
+        return "halted" if self.halted is not None and self.halted() else view.problem
 
     def staleness_of(self, view: View, age: int, age_max: int, at_least: int) -> str:
         """`stale` for facts that are too old, or from before a position; else nothing.

@@ -1,4 +1,4 @@
-"""Who follows: the process that holds the lock on the replica's folder, which ends with the process."""
+"""Who leads: the process that holds the lock on a folder, which ends with the process."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _held: weakref.WeakSet[Election] = weakref.WeakSet()
 class Election:
     """One process's candidacy for a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / "leader.lock"
+    def __init__(self, folder: Path, lock: str = "leader.lock") -> None:
+        self._path = folder / lock
         self._file: int | None = None
 
     def lead(self) -> bool:

@@ -13,23 +13,27 @@ Needs the extra `filter` (pyarrow). Cost: a look-up a row and a few kernels a ba
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from consent_domain.errors import ConsentError
 
-from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Standing, Step, Verdict, Verdicts
+from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Judge, Standing, Step, Verdict
 
 _NEVER = (1 << 63) - 1
+_NAMES_A_ROW = 4
+"""`index_in` hashes all names on every call. A table of ours is faster once there are so many a row."""
 
 
 class Filter:
-    """Masks batches of one file by verdicts of one moment, and counts what it met."""
+    """Masks batches by verdicts of one moment, and counts what it met. May be shared by threads."""
 
-    def __init__(self, verdicts: Verdicts, columns: Sequence[str], collected_column: str = "") -> None:
+    def __init__(self, verdicts: Judge, columns: Sequence[str], collected_column: str = "") -> None:
         """`columns` hold the owners' ids. Raises ConsentError `invalid_value` if there is none."""
         if not columns:
             raise ConsentError("invalid_value", "name at least one column that holds workspace ids")
@@ -38,6 +42,11 @@ class Filter:
         self._columns = list(columns)
         self._collected_column = collected_column
         self._rows: Counter[int] = Counter()
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A filter that goes to another process begins to count there."""
+        return Filter, (self._verdicts, self._columns, self._collected_column)
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -61,6 +70,10 @@ class Filter:
         pyarrow.ArrowInvalid for values that no computer should have written.
         """
         require_columns(batch.schema, self._columns, self._collected_column)
+        with self._lock:
+            return self._judged(batch)
+
+    def _judged(self, batch: pa.RecordBatch) -> pa.Int32Array:
         collected = None
         if self._collected_column:
             collected = _micros(batch.column(self._collected_column))
@@ -70,8 +83,8 @@ class Filter:
             numbers = found if numbers is None else self._first_denial(numbers, found)
         assert isinstance(numbers, pa.Int32Array), "there is at least one column"
         assert len(numbers) == batch.num_rows and numbers.null_count == 0, "every row has a verdict"
-        for count in pc.value_counts(numbers):
-            self._rows[count["values"].as_py()] += count["counts"].as_py()
+        for one in pc.value_counts(numbers):
+            self._rows[one["values"].as_py()] += one["counts"].as_py()
         return numbers
 
     def _of_column(self, column: Any, collected: Any) -> Any:
@@ -103,32 +116,59 @@ class Filter:
 class _Standings:
     """The standings of all workspaces met so far, in columns. A workspace's place is its index in them."""
 
-    def __init__(self, verdicts: Verdicts) -> None:
+    def __init__(self, verdicts: Judge) -> None:
         self._verdicts = verdicts
         self._names: Any = pa.array([], pa.string())
+        self._places: dict[str | None, int] = {}
+        """Of the names that a small batch was looked up among; none as long as batches are large."""
+        self.unstated: Any = pa.array([], pa.int32())
+        self._lines: Any = pa.array([], pa.int32())
+        self._since: Any = pa.array([], pa.int64())
         self._steps: list[tuple[Any, Any]] = []
-        self._keep([])
-
-    def _keep(self, standings: list[Standing]) -> None:
-        self._standings = standings
-        self.unstated: Any = pa.array([one.unstated for one in standings], pa.int32())
-        self._lines: Any = pa.array([one.line for one in standings], pa.int32())
-        self._since: Any = pa.array([one.since for one in standings], pa.int64())
-        lines = self._verdicts.lines
-        self._steps = [
-            (_column(lines, index, "start"), _column(lines, index, "verdict"))
-            for index in range(max(map(len, lines), default=0))
-        ]
+        self._steps_of = 0
 
     def places(self, owners: Any) -> Any:
-        """The place of each owner, null for one that is null. Raises as `verdicts.standing` does."""
-        places = pc.index_in(owners, value_set=self._names)
+        """The place of each owner, null for one that is null. Raises as `verdicts.standings` does."""
+        if len(self._names) == 0 and self._verdicts.everybody is not None:
+            self._begin_with_everybody(len(owners))
+        places = self._found(owners)
         new = pc.unique(owners.filter(pc.is_null(places)).drop_null())
         if len(new) == 0:
             return places
-        self._keep([*self._standings, *map(self._verdicts.standing, new.to_pylist())])
-        self._names = pa.concat_arrays([self._names, new])
-        return pc.index_in(owners, value_set=self._names)
+        self._add(new, self._verdicts.standings(new.to_pylist()))
+        return self._found(owners)
+
+    def _begin_with_everybody(self, rows: int) -> None:
+        """Unless batches are so small that finding those that are met is cheaper."""
+        everybody = self._verdicts.everybody
+        if rows * _NAMES_A_ROW >= len(everybody):
+            self._names, self._lines, self._since, self.unstated = everybody.columns
+            self._keep_steps()
+
+    def _found(self, owners: Any) -> Any:
+        if len(owners) * _NAMES_A_ROW >= len(self._names):
+            return pc.index_in(owners, value_set=self._names)
+        known = len(self._places)
+        if known < len(self._names):
+            self._places.update(zip(self._names[known:].to_pylist(), itertools.count(known), strict=False))
+        return pa.array(map(self._places.get, owners.to_pylist()), pa.int32(), size=len(owners))
+
+    def _add(self, names: Any, standings: list[Standing]) -> None:
+        lines, since, unstated = zip(*standings, strict=True)
+        self._names = pa.concat_arrays([self._names, names])
+        self._lines = pa.concat_arrays([self._lines, pa.array(lines, pa.int32())])
+        self._since = pa.concat_arrays([self._since, pa.array(since, pa.int64())])
+        self.unstated = pa.concat_arrays([self.unstated, pa.array(unstated, pa.int32())])
+        self._keep_steps()
+
+    def _keep_steps(self) -> None:
+        known = self._verdicts.lines
+        if len(known) > self._steps_of:
+            self._steps_of = len(known)
+            self._steps = [
+                (_column(known, index, "start"), _column(known, index, "verdict"))
+                for index in range(max(map(len, known)))
+            ]
 
     def at_times(self, places: Any, collected: Any) -> Any:
         """The verdict at each time: the lines' steps are gone through side by side."""
@@ -159,7 +199,7 @@ def _flattened(column: Any) -> tuple[Any, Any]:
     return owners, pc.list_parent_indices(pa.LargeListArray.from_arrays(offsets, owners))
 
 
-def _permits(verdicts: Verdicts, numbers: Any) -> Any:
+def _permits(verdicts: Judge, numbers: Any) -> Any:
     return pa.array([verdict.permit for verdict in verdicts.table], pa.bool_()).take(numbers)
 
 

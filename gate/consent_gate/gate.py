@@ -16,17 +16,23 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from consent_gate.answers import Answer
 from consent_gate.batches import SLICE_ROWS, Answers, Batch
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.checks import Checks, Floors
+from consent_gate.checks import Checks, Floors, Halted
 from consent_gate.questions import When
 from consent_gate.reader import Reader
 from consent_gate.replica import Replica
 
+if TYPE_CHECKING:
+    from consent_gate.engines.engine import Progress
+    from consent_gate.engines.job import Job, Result
+    from consent_gate.engines.where import Place
+
 STALENESS_SECONDS_MAX = 5.0
+JOB_WAIT_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.005
 
 
@@ -65,18 +71,20 @@ class Gate:
         max_staleness: float = STALENESS_SECONDS_MAX,
         floors: Floors | None = None,
         following: Following | None = None,
+        halted: Halted | None = None,
     ) -> None:
         """A gate over a replica that somebody follows for; `connect` makes one that follows by itself.
 
         `purpose` is asked where a check names none. `max_staleness` is in seconds. `floors` say how far
-        the replica must be for an answer, `following` is started now and stopped by `close`.
+        the replica must be for an answer, `following` is started now and stopped by `close`. While
+        `halted` says so the gate is halted, whatever its replica is.
         """
         self.replica = replica
         self.purpose = purpose
         self.max_staleness = max_staleness
         self._following = following
         self._reader = Reader(replica, self._start_following)
-        self._checks = Checks(self._reader, max_staleness, floors)
+        self._checks = Checks(self._reader, max_staleness, floors, halted)
         self._closed = False
         self._start_following()
 
@@ -195,6 +203,72 @@ class Gate:
         asked = self.purpose if purpose is None else purpose
         return Batch(self._checks, asked, _tuple_of(categories), collected, max_staleness, at_least)
 
+    # -- whole data sets -------------------------------------------------------------------------------------
+
+    def job(
+        self,
+        purpose: str | None = None,
+        *,
+        categories: Sequence[str] = (),
+        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
+    ) -> Job:
+        """A job that filters data of any engine as of one moment that knows all that was recorded before.
+
+        `job.filter(data, workspace, collected)` returns the data alone, so that it goes into `pipe` and
+        `transform`; `job.report()` says what became of the rows. Raises ConsentError `malformed` without a
+        purpose, `stale` if the ledger's newest state does not come within `wait_seconds_max`.
+        """
+        return self._job(purpose, categories, wait_seconds_max, single=False)
+
+    def filter(
+        self,
+        data: Any,
+        workspace: Place | Sequence[Place],
+        collected: Place | None = None,
+        purpose: str | None = None,
+        categories: Sequence[str] = (),
+        *,
+        reasons: bool = True,
+        progress: Progress | None = None,
+        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
+    ) -> Result:
+        """The rows of `data` that may be used: `.data`, in the type of `data`, and `.report()`.
+
+        `workspace` names the column of the owners' ids; of several columns, or a column of lists, all owners
+        must permit. `collected` names the column of collection times. A row whose owner is missing or
+        unknown is dropped and counted. `reasons=False` counts rows in and out only, where that is faster.
+        Raises ConsentError `invalid_value` for columns that are missing or hold something else,
+        `unavailable` if the engine's extra is not installed, and as `job` does.
+        """
+        job = self._job(purpose, categories, wait_seconds_max, single=True)
+        return job.result(lambda: job.filter(data, workspace, collected, reasons=reasons, progress=progress))
+
+    def mask(
+        self,
+        data: Any,
+        workspace: Place | Sequence[Place],
+        collected: Place | None = None,
+        purpose: str | None = None,
+        categories: Sequence[str] = (),
+        *,
+        progress: Progress | None = None,
+        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
+    ) -> Result:
+        """For each row whether it may be used, never null: `.data`, and `.report()`. Raises as `filter` does.
+
+        Only for data whose rows are there and keep their order: tables, frames, lists.
+        """
+        job = self._job(purpose, categories, wait_seconds_max, single=True)
+        return job.result(lambda: job.mask(data, workspace, collected, progress=progress))
+
+    def _job(
+        self, purpose: str | None, categories: Sequence[str], seconds_max: float, *, single: bool
+    ) -> Job:
+        from consent_gate.engines.job import Job
+
+        asked = self.purpose if purpose is None else purpose
+        return Job(self, asked, _tuple_of(categories), seconds_max, single)
+
     # -- how it is -------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
@@ -206,8 +280,9 @@ class Gate:
             return Status("catching_up", "", 0, None, why or str(error))
         transaction.abort()
         staleness = (boot_nanoseconds() - view.asked) / 1e9 if view.asked else None
-        if view.problem:
-            state = view.problem
+        problem = self._checks.problem_of(view)
+        if problem:
+            state = problem
         elif staleness is None or not 0 <= staleness <= self.max_staleness:
             state = "stale"
             self._reader.open_again()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import httpx
-from consent_domain.errors import Unreadable
 from consent_domain.feed import MEDIA_TYPE, PAGE_BYTES_MAX
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.follower import Impossible, Pages, SourceUnavailable, StartAnew
+from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
 from consent_gate.signatures import Verifier, read_page
 
 CONNECT_SECONDS_MAX = 3.0
@@ -23,7 +23,11 @@ class HttpSource:
         self._verifier = verifier
         self._client = httpx.AsyncClient(
             base_url=url,
-            headers={"authorization": f"Bearer {token}", "accept": MEDIA_TYPE},
+            headers={
+                "authorization": f"Bearer {token}",
+                "accept": MEDIA_TYPE,
+                "accept-encoding": ACCEPT_ENCODING,
+            },
             timeout=httpx.Timeout(READ_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
             follow_redirects=False,
         )
@@ -40,15 +44,12 @@ class HttpSource:
         return _refusal(status, body)
 
     async def _get(self, after: str) -> tuple[int, bytes]:
-        """The status and the body, which is cut off above the size of the largest page."""
+        """The status and the body. Raises Unreadable for one that is longer than the largest page."""
         async with self._client.stream("GET", _PATH, params={"after": after}) as response:
-            parts, size = [], 0
-            async for part in response.aiter_bytes():
-                parts.append(part)
-                size += len(part)
-                if size > PAGE_BYTES_MAX:
-                    raise Unreadable(f"the answer has more than {PAGE_BYTES_MAX} bytes")
-            return response.status_code, b"".join(parts)
+            body = BoundedBody(response, "the answer", PAGE_BYTES_MAX)
+            async for part in response.aiter_raw():
+                body.add(part)
+            return response.status_code, body.whole()
 
     async def close(self) -> None:
         """Give the connection back."""

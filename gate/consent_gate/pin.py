@@ -20,11 +20,10 @@ from consent_domain.identifiers import Token
 from consent_domain.instants import Micros
 
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.gate import Gate
+from consent_gate.gate import JOB_WAIT_SECONDS_MAX, Gate
 from consent_gate.reader import Reader, View, snapshot_of
 from consent_gate.store import Snapshot
 
-PIN_SECONDS_MAX = 60.0
 HALTED_SECONDS_MAX = 3.0
 """A replica that an earlier process halted goes on with the first good answer; so it gets that long."""
 _POLL_SECONDS = 0.01
@@ -40,7 +39,7 @@ class Pin:
 
 
 @contextmanager
-def pinned(gate: Gate, seconds_max: float = PIN_SECONDS_MAX) -> Iterator[Pin]:
+def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pin]:
     """A moment that knows all that was recorded before this call.
 
     Raises ConsentError `stale` if the gate does not get there within `seconds_max`, and after 3 s if it

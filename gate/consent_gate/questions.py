@@ -36,15 +36,20 @@ def _instant(when: object) -> Micros:
     return micros(when)
 
 
-def table_of(transaction: Any, view: View, purpose: object, categories: object) -> Table:
-    """The table for a question. Raises ConsentError `malformed` for one that nobody can answer."""
+def require_question(purpose: object, categories: object) -> None:
+    """Raises ConsentError `malformed` for a question that nobody can answer."""
     named = isinstance(purpose, str) and isinstance(categories, tuple)
     names = (purpose, *categories) if named else ()  # type: ignore[misc]
     if not names or not all(isinstance(name, str) and len(name) <= NAME_CHARACTERS_MAX for name in names):
         raise ConsentError("malformed", "purpose and categories are texts, categories come as a sequence")
     if len(names) > CATEGORIES_MAX + 1:
         raise ConsentError("malformed", f"a question names at most {CATEGORIES_MAX} categories")
-    return view.tables.table(names[0], names[1:], snapshot_of(transaction, view))
+
+
+def table_of(transaction: Any, view: View, purpose: Any, categories: Any) -> Table:
+    """The table for a question. Raises ConsentError `malformed` for one that nobody can answer."""
+    require_question(purpose, categories)
+    return view.tables.table(purpose, categories, snapshot_of(transaction, view))
 
 
 def cell_of(transaction: Any, workspace: object) -> bytes:

@@ -72,6 +72,15 @@ class Snapshot:
         value = self._transaction.get(cells.organisation_key(name)) if is_id(name) else None
         return None if value is None else unpack_organisation(memoryview(value)[1:])
 
+    def organisations(self) -> Iterator[tuple[str, OrganisationFacts]]:
+        """(id, facts) of every organisation, in the order of ids as bytes. Raises as `workspace` does."""
+        cursor = self._transaction.cursor()
+        prefix = cells.organisation_key("")
+        for key, value in iter(cursor) if cursor.set_range(prefix) else ():
+            if not key.startswith(prefix):
+                return
+            yield key[len(prefix) :].decode(), unpack_organisation(memoryview(value)[1:])
+
     def cells(self) -> Iterator[tuple[bytes, bytes]]:
         """(id, cell) of every workspace, in the order of ids as bytes."""
         cursor = self._transaction.cursor()

@@ -8,7 +8,8 @@ instant there. So `settle` is asked once a stretch, and rows only compare number
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from consent_domain.decide import AHEAD_MAX, Collected, Decision, settle
 from consent_domain.facts import WorkspaceFacts
@@ -44,7 +45,29 @@ class Standing(NamedTuple):
     unstated: int
 
 
-class _Class(NamedTuple):
+class Judge(Protocol):
+    """Where workspaces stand on one purpose, as of one position and ledger time.
+
+    What it does not know to permit, it denies. `table` and `lines` may grow, and never change.
+    """
+
+    @property
+    def table(self) -> list[Verdict]:
+        """Every verdict given so far, by number. The first two are those of the constants below."""
+
+    @property
+    def lines(self) -> list[tuple[Step, ...]]:
+        """Every line of steps so far, by number; the first step of each starts before anything."""
+
+    @property
+    def everybody(self) -> Any:
+        """Where everybody stands, if known: a record batch of `workspace` and the members of `Standing`."""
+
+    def standings(self, names: Sequence[str]) -> list[Standing]:
+        """Where each workspace stands."""
+
+
+class Class(NamedTuple):
     """What plain members share. Who became a customer at `reach` or later has no permitted time."""
 
     permit: bool
@@ -77,7 +100,17 @@ class Verdicts:
         self._numbers = {verdict: number for number, verdict in enumerate(self.table)}
         self._line_numbers: dict[tuple[Step, ...], int] = {}
         self._known: dict[str, Standing] = {}
-        self._classes: dict[tuple[str, ...], _Class] = {}
+        self._classes: dict[tuple[str, ...], Class] = {}
+
+    @property
+    def everybody(self) -> None:
+        """Only those are judged that are asked for."""
+        return None
+
+    @property
+    def met(self) -> dict[str, Standing]:
+        """Where every workspace stands that was asked for so far."""
+        return self._known
 
     @property
     def policy_version(self) -> str:
@@ -94,30 +127,44 @@ class Verdicts:
             known = self._known[workspace] = self._stand(workspace)
         return known
 
+    def standings(self, names: Sequence[str]) -> list[Standing]:
+        """Where each workspace stands. Raises as `standing` does."""
+        return list(map(self.standing, names))
+
     def _stand(self, workspace: str) -> Standing:
         facts = self._snapshot.workspace(workspace) if is_id(workspace) else None
         if facts is not None and facts.attributes and facts.is_plain:
-            shared = self._member(facts)
-            if shared is not None:
-                return shared
+            one = facts.attributes[0]
+            since = facts.customer_since
+            if (one.since, one.position) == (since, facts.position):
+                shared = self.member(self.class_of(facts), since)
+                if shared is not None:
+                    return shared
+        return self.by_the_rules(workspace)
+
+    def by_the_rules(self, workspace: str) -> Standing:
+        """Where a workspace stands, whatever others of its class do. Raises as the snapshot does."""
         ruling = rule_case(self._case, self._snapshot, workspace, self.at)
         return Standing(self._line(ruling), BEGINNING, self._number(settle(ruling, None, self.at)))
 
-    def _member(self, facts: WorkspaceFacts) -> Standing | None:
-        """A plain workspace's standing from its class's, None where the class cannot say it exactly."""
+    def class_of(self, facts: WorkspaceFacts) -> Class:
+        """What all plain workspaces of the class of `facts` share."""
         one = facts.attributes[0]
         profile = (facts.kind, one.plan, one.region, one.contract, one.organisation)
         shared = self._classes.get(profile)
         if shared is None:
             shared = self._classes[profile] = self._class(facts)
+        return shared
+
+    def member(self, shared: Class, since: Micros) -> Standing | None:
+        """Where a plain workspace stands that became a customer then, None if its class cannot say it."""
         if not shared.permit:
             return Standing(shared.line, BEGINNING, shared.unstated[0])
-        since = facts.customer_since
-        if since > self.at or since >= shared.reach or (one.since, one.position) != (since, facts.position):
+        if since > self.at or since >= shared.reach:
             return None
         return Standing(shared.line, since, shared.unstated[bisect_right(shared.starts, since) - 1])
 
-    def _class(self, facts: WorkspaceFacts) -> _Class:
+    def _class(self, facts: WorkspaceFacts) -> Class:
         organisation = facts.attributes[0].organisation
         ruling = rule_class(
             self._case, self._snapshot.organisation(organisation) if organisation else None, facts, self.at
@@ -128,7 +175,7 @@ class Verdicts:
         ]
         ends = [end for _, end in ruling.windows[-1:]]
         reach = ends[0] if ends and ends[0] is not None else _FOR_EVER
-        return _Class(ruling.permit, self._line(ruling), reach, starts, unstated)
+        return Class(ruling.permit, self._line(ruling), reach, starts, unstated)
 
     def _line(self, ruling: Ruling) -> int:
         starts = {BEGINNING, self.at + AHEAD_MAX + 1, *(segment.start for segment in ruling.timeline)}

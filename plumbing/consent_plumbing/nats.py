@@ -20,6 +20,8 @@ from nats.js.api import Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 COMMITTED_SUBJECT = "consent.v1.committed"
+CHECKPOINT_WANTED_SUBJECT = "consent.v1.checkpoint.wanted"
+"""Somebody wants a checkpoint now, and not only after the usual second."""
 STREAM = "CONSENT_EVENTS"
 STREAM_SUBJECTS = "consent.v1.events.>"
 DUPLICATE_WINDOW_SECONDS = 120.0

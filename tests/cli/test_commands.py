@@ -274,3 +274,37 @@ def test_when_nobody_reads_what_is_printed_then_it_is_no_permit(stack: Stack) ->
     finally:
         os.close(writing)
     assert (process.returncode, process.stderr) == (2, b"")
+
+
+# -- ever ----------------------------------------------------------------------------------------------------
+
+
+def test_ever_says_when_and_under_which_words_and_1_where_nobody_was_asked(stack: Stack) -> None:
+    ran = consent("ever", stack.on[0], TRAIN, **stack.settings("auditor"))
+    assert ran.code == 1, ran.err
+    assert ran.out.startswith(f"No: {stack.on[0]} was never opted in to {TRAIN}; it was on by default from ")
+    assert "nobody was asked" in ran.out and "permitted from" in ran.out
+    told = consent("ever", stack.on[0], TRAIN, "--json", **stack.settings("auditor")).told
+    assert (told["optedIn"], told["defaultedOn"]) == (False, True)
+    positions = {one["position"] for one in told["evidence"]}
+    assert {reason["position"] for one in told["periods"] for reason in one["reasons"]} <= positions
+    out = consent("ever", stack.out[0], TRAIN, **stack.settings("auditor"))
+    assert out.code == 1 and "opted_out (event " in out.out
+
+
+def test_ever_of_what_is_not_there_or_at_no_time_fails_with_2(stack: Stack) -> None:
+    for words in (
+        ("nobody-knows-it", TRAIN),
+        ("no id at all", TRAIN),
+        (stack.on[0], "no purpose at all"),
+        (stack.on[0], TRAIN, "--as-of", "yesterday"),
+    ):
+        ran = consent("ever", *words, **stack.settings("auditor"))
+        assert (ran.code, ran.out) == (2, ""), words
+
+
+def test_ever_looks_no_further_than_it_is_told(stack: Stack) -> None:
+    told = consent(
+        "ever", stack.on[0], TRAIN, "--as-of", "2015-01-01T00:00:00Z", "--json", **stack.settings("auditor")
+    ).told
+    assert told["periods"] == [] and told["ledgerTime"].startswith("2015-01-01")

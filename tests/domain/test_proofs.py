@@ -177,7 +177,7 @@ def test_given_a_huge_tree_then_a_proof_asks_for_few_hashes_and_fits_in_the_limi
 
 class Inclusion(NamedTuple):
     leaf: bytes
-    index: int
+    position: int
     start: int
     end: int
     proof: list[bytes]
@@ -249,11 +249,11 @@ def test_given_an_inclusion_proof_with_a_hash_changed_then_it_is_refused(
 def test_given_an_inclusion_proof_of_another_leaf_place_or_root_then_it_is_refused(
     good: Inclusion, data: some.DataObject
 ) -> None:
-    other_index = data.draw(some.integers(-2, 140).filter(lambda index: index != good.index))
+    other_index = data.draw(some.integers(-2, 140).filter(lambda index: index != good.position))
     for changed in (
         good._replace(leaf=flipped(data, good.leaf)),
         good._replace(root=flipped(data, good.root)),
-        good._replace(index=other_index),
+        good._replace(position=other_index),
         good._replace(leaf=good.leaf + b"\0"),
         good._replace(root=b""),
     ):
@@ -269,11 +269,11 @@ def test_given_an_inclusion_proof_for_another_size_then_it_is_refused_or_has_the
     size, tells them apart. Then it is the true root of the true size that the proof leads to."""
     end = data.draw(some.integers(-1, 140).filter(lambda end: end != good.end))
     try:
-        root = root_of_inclusion(good.leaf, good.index, good.start, end, good.proof)
+        root = root_of_inclusion(good.leaf, good.position, good.start, end, good.proof)
     except ProofInvalid:
         return
     if end <= 130 and root == good.root:
-        assert len(inclusion(TREE, good.index, good.start, end)) == len(good.proof)
+        assert len(inclusion(TREE, good.position, good.start, end)) == len(good.proof)
         assert range_root(TREE, good.start, end) != good.root
 
 
@@ -292,14 +292,15 @@ def test_given_a_consistency_proof_for_other_roots_or_another_size_then_it_is_re
     good: Consistency, data: some.DataObject
 ) -> None:
     size = data.draw(some.integers(1, 130).filter(lambda size: size != good.size))
-    start, end = data.draw(some.sampled_from([s for s in subtrees(130) if s != (good.start, good.end)]))
+    others = [
+        s for s in subtrees(good.size) if s[0] < s[1] and consistency(TREE, *s, good.size) != good.proof
+    ]
+    start, end = data.draw(some.sampled_from(others or [(0, good.size + 1)]))
     for changed in (
         good._replace(part=flipped(data, good.part)),
         good._replace(root=flipped(data, good.root)),
         good._replace(size=size, root=range_root(TREE, 0, size)),
-        good._replace(
-            start=start, end=end, part=range_root(TREE, start, end), proof=[*good.proof, LEAVES[0]]
-        ),
+        good._replace(start=start, end=end, part=range_root(TREE, start, min(end, good.size))),
     ):
         with pytest.raises(ProofInvalid):
             verify_consistency(*changed)

@@ -14,6 +14,7 @@ from http_service import (
     in_process,
     make_keys,
     publish_first_policy,
+    publisher,
     settings_for,
 )
 from servers import fresh_database
@@ -31,8 +32,12 @@ async def service(
     async with fresh_database(postgres_url, template=migrated_database_template) as database_url:
         keys = await make_keys(database_url, *OWNERS)
         settings = settings_for(tmp_path_factory.mktemp("ledger"), database_url, nats_url)
-        async with in_process(settings) as dispatcher, client_of(dispatcher) as client:
-            async with client_of(dispatcher.behind) as behind:
+        with publisher(settings):
+            async with (
+                in_process(settings) as dispatcher,
+                client_of(dispatcher) as client,
+                client_of(dispatcher.behind) as behind,
+            ):
                 call = Caller(client, keys)
                 await publish_first_policy(call)
                 await call.done("POST", "/v1/organisations", json={"organisation": "group"})

@@ -16,6 +16,7 @@ from consent_ledger.http.examples import ANSWERS, BODIES
 from consent_ledger.http.pages import CONTENT_SECURITY_POLICY, DESCRIPTION_PAGE
 from consent_ledger.http.routes import routes
 from litestar import Litestar, get
+from openapi_spec_validator import validate
 
 APPLICATION = routes()
 OPERATIONS = {operation.id: operation for _, _, operation in operations_of(APPLICATION)}
@@ -30,9 +31,12 @@ GET /v1/workspaces/{workspace}
 PATCH /v1/workspaces/{workspace}
 POST /v1/workspaces/{workspace}/close
 POST /v1/workspaces/{workspace}/succeed
+POST /v1/workspaces/{workspace}/erase
 GET /v1/workspaces/{workspace}/history
+GET /v1/workspaces/{workspace}/ever
 GET /v1/organisations
 POST /v1/organisations
+GET /v1/organisations/{organisation}
 POST /v1/organisations/{organisation}/opt-outs
 POST /v1/organisations/{organisation}/opt-ins
 POST /v1/workspaces/{workspace}/opt-outs
@@ -50,9 +54,36 @@ POST /v1/opt-ins/{opt_in}/refuse
 POST /v1/opt-ins/{opt_in}/withdraw
 POST /v1/purposes/{purpose}/suspend
 POST /v1/purposes/{purpose}/resume
+POST /v1/texts
+GET /v1/texts/{sha256}
+POST /v1/persons/find
+POST /v1/persons/{person}/erase
+POST /v1/events/{position}/unseal
+GET /v1/unsealings
+POST /v1/runs
+GET /v1/runs
+GET /v1/runs/{run}
+GET /v1/runs/{run}/explain
+POST /v1/runs/{run}/discharge
+GET /v1/obligations
+GET /v1/recipients
+POST /v1/recipients/{recipient}/applied
 POST /v1/commands
 POST /v1/import
 GET /v1/events
+GET /v1/events/{position}/proof
+GET /v1/log
+POST /v1/log/checkpoint
+GET /log/checkpoint
+GET /log/checkpoint.witnessed
+GET /log/keys.json
+GET /log/tile/{level}/{number}
+GET /log/tile/entries/{number}
+GET /log/{epoch}/checkpoint
+GET /log/{epoch}/checkpoint.witnessed
+GET /log/{epoch}/keys.json
+GET /log/{epoch}/tile/{level}/{number}
+GET /log/{epoch}/tile/entries/{number}
 POST /v1/check
 POST /v1/check/batch
 GET /v1/feed/changes
@@ -101,6 +132,10 @@ def _references(part: object) -> list[str]:
     if isinstance(part, list):
         return [found for value in part for found in _references(value)]
     return []
+
+
+def test_given_the_document_when_read_by_others_software_then_it_is_openapi() -> None:
+    validate(DOCUMENT)  # it raises with what is wrong
 
 
 def test_given_every_refusal_when_described_then_its_status_is_the_one_of_the_table() -> None:

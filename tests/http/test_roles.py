@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from consent_domain import commands
 from consent_domain.commands import ImportCommand, LiveCommand
 from consent_ledger.http.description import operations_of
 from consent_ledger.http.permissions import COMMAND_ROLES
 from consent_ledger.http.routes import routes
 from http_service import Caller, Service
 
-PEOPLE = {"a": "admin", "u": "auditor", "p": "pipeline", "o": "workspace/acme"}
+PEOPLE = {"a": "admin", "u": "unsealing auditor", "p": "pipeline", "o": "workspace/acme"}
 TABLE = """
 check                   a u p o
 checkBatch              a u p -
@@ -18,10 +19,13 @@ readWorkspace           a u - o
 changeWorkspace         a - - -
 closeWorkspace          a - - -
 succeedWorkspace        a - - -
+eraseWorkspace          a - - -
 readHistory             a u - o
+wasEverOptedIn          a u - o
 optWorkspaceOut         a - - o
 requestWorkspaceOptIn   a - - o
 listOrganisations       a u - o
+readOrganisation        a u - o
 registerOrganisation    a - - -
 optOrganisationOut      a - - o
 requestOrganisationOptIn a - - o
@@ -38,18 +42,54 @@ refuseOptIn             a - - o
 withdrawOptIn           a - - o
 listPolicies            a u p o
 publishPolicy           a - - -
+keepText                a - - -
+readText                a u p o
 listPurposes            a u p o
 suspendPurpose          a - - -
 resumePurpose           a - - -
+registerRun             a - p -
+listRuns                a u p o
+readRun                 a u p -
+explainRun              a u p o
+dischargeRun            a - p -
+listObligations         a u p o
+listRecipients          a u p -
+recipientApplied        a - p -
 runCommands             a - - o
 importHistory           a - - -
+findPerson              a - - -
+erasePerson             a - - -
 readEvents              - u - -
+proveEvent              - u - o
+readEntries             - u - -
+readEntriesOfEpoch      - u - -
+publishCheckpoint       a u - -
+unsealEvent             - u - -
+listUnsealings          - u - -
 followFeed              - - p -
 """
 ALLOWED = {line.split()[0]: set(line.split()[1:]) - {"-"} for line in TABLE.strip().splitlines()}
-PUBLIC = {"isLive", "isReady", "metrics", "description", "descriptionPage"}
+PUBLIC = {
+    "isLive", "isReady", "metrics", "description", "descriptionPage", "readLog",
+    *(f"{name}{epoch}" for epoch in ("", "OfEpoch") for name in (
+        "readCheckpoint", "readWitnessedCheckpoint", "readLogKeys", "readTile",
+    )),
+}  # fmt: skip
 ROUTES = operations_of(routes())
-_PATHS = {"{workspace}": "acme", "{organisation}": "group", "{purpose}": "no.such", "{request_id}": "none"}
+_PATHS = {
+    "{workspace}": "acme",
+    "{organisation}": "group",
+    "{purpose}": "no.such",
+    "{request_id}": "none",
+    "{person}": "00" * 32,
+    "{sha256}": "00" * 32,
+    "{run}": "none",
+    "{recipient}": "none",
+    "{position}": "999999999",
+    "{epoch}": "2",
+    "{level}": "0",
+    "{number}": "000",
+}
 
 
 def address(path: str) -> str:
@@ -64,7 +104,8 @@ def test_given_the_table_when_compared_with_the_routes_then_it_names_each_once()
 
 def test_given_every_command_when_looked_up_then_somebody_may_give_it() -> None:
     known = {*LiveCommand.__args__, *ImportCommand.__args__}  # type: ignore[attr-defined]
-    assert COMMAND_ROLES.keys() == known
+    of_their_own_routes = {commands.RegisterRun, commands.DischargeRun, commands.NotifyRecipient}
+    assert COMMAND_ROLES.keys() == known | of_their_own_routes
 
 
 @pytest.mark.parametrize(("path", "method", "name"), [(p, m, o.id) for p, m, o in ROUTES])
@@ -119,6 +160,10 @@ async def test_given_a_key_with_one_character_changed_when_called_then_it_is_ref
 OTHERS = [
     ("GET", "/v1/workspaces/other", None),
     ("GET", "/v1/workspaces/other/history", None),
+    ("GET", "/v1/workspaces/other/ever?purpose=ranking.train", None),
+    ("GET", "/v1/workspaces/other?asOf=2026-01-31T09:00:00Z", None),
+    ("GET", "/v1/organisations/group", None),
+    ("GET", "/v1/organisations/no-such", None),
     ("GET", "/v1/workspaces/no-such", None),
     ("POST", "/v1/workspaces/other/opt-outs", {"selector": {"all": True}}),
     ("POST", "/v1/workspaces/other/opt-ins", {"keys": ["assistant.train"]}),

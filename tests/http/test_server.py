@@ -24,6 +24,7 @@ from http_service import (
     free_port,
     make_keys,
     publish_first_policy,
+    publisher,
     server,
     settings_for,
     until_ready,
@@ -93,22 +94,23 @@ async def test_given_a_server_when_it_is_killed_hard_then_its_workers_end_too_an
 ) -> None:
     keys = await make_keys(settings.database_url)
     port = free_port()
-    with server(settings, port, tmp_path / "log") as process:
-        call = caller(port, keys)
-        await until_ready(call.client)
-        await publish_first_policy(call)
-        await enrol(call, "acme")
-        opt_out = {"selector": {"all": True}, "applicant": {"role": "owner", "authority": "verified"}}
-        told = await call.done("POST", "/v1/workspaces/acme/opt-outs", json=opt_out)
-        workers = workers_of(process)
-        process.kill()
-        process.wait(10)
-        await eventually("workers end with it", lambda: not any(one.is_running() for one in workers))
-    with server(settings, port, tmp_path / "log"):
-        call = caller(port, keys)
-        await until_ready(call.client)
-        answer = await call.done("POST", "/v1/check", json=ASKED)
-        assert answer["reasons"] == [{"code": "opt_out_requested", "position": told["position"]}]
+    with publisher(settings):
+        with server(settings, port, tmp_path / "log") as process:
+            call = caller(port, keys)
+            await until_ready(call.client)
+            await publish_first_policy(call)
+            await enrol(call, "acme")
+            opt_out = {"selector": {"all": True}, "applicant": {"role": "owner", "authority": "verified"}}
+            told = await call.done("POST", "/v1/workspaces/acme/opt-outs", json=opt_out)
+            workers = workers_of(process)
+            process.kill()
+            process.wait(10)
+            await eventually("workers end with it", lambda: not any(one.is_running() for one in workers))
+        with server(settings, port, tmp_path / "log"):
+            call = caller(port, keys)
+            await until_ready(call.client)
+            answer = await call.done("POST", "/v1/check", json=ASKED)
+            assert answer["reasons"] == [{"code": "opt_out_requested", "position": told["position"]}]
 
 
 async def test_given_postgresql_goes_when_asked_then_writes_are_503_and_checks_go_on_until_stale(
@@ -123,7 +125,7 @@ async def test_given_postgresql_goes_when_asked_then_writes_are_503_and_checks_g
             assert done.returncode == 0 and json.loads(done.stdout)["applied"], done.stderr
             keys = await make_keys(url)
             port = free_port()
-            with server(settings, port, tmp_path / "log"):
+            with publisher(settings), server(settings, port, tmp_path / "log"):
                 call = caller(port, keys)
                 await until_ready(call.client)
                 await publish_first_policy(call)

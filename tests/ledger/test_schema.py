@@ -9,9 +9,10 @@ from consent_ledger.store import ROLE
 from writing import audit, desk, enrol
 
 PROJECTOR = "consent_projector"
-APPEND_ONLY = ("events", "idempotency", "blobs")
+APPEND_ONLY = ("events", "idempotency", "blobs", "unsealings")
 CHANGES = ("UPDATE ledger.{} SET {} = {}", "DELETE FROM ledger.{}", "TRUNCATE ledger.{}")
-A_COLUMN = {"events": "body", "idempotency": "outcome", "blobs": "body", "head": "range"}
+A_COLUMN = {"events": "body", "idempotency": "outcome", "blobs": "body", "unsealings": "reason"}
+_ANY = {"uuid": "00000000-0000-0000-0000-000000000000", "int8": 1}
 AN_EVENT = (
     "INSERT INTO ledger.events VALUES ({position}, '{stream}', 1, gen_random_uuid(), 't', now(), '\\x01',"
     " sha256('\\x01'))"
@@ -98,6 +99,8 @@ async def test_given_an_api_key_when_it_is_rewritten_then_the_database_refuses_a
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await run_as(url, ROLE, "UPDATE ledger.api_keys SET role = 'admin'")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await run_as(url, ROLE, "UPDATE ledger.api_keys SET may_unseal = true")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await run_as(url, ROLE, "DELETE FROM ledger.api_keys")
     await run_as(url, ROLE, "UPDATE ledger.api_keys SET revoked_at = now()")
 
@@ -108,11 +111,10 @@ async def test_given_a_lookup_of_requests_and_streams_when_planned_then_no_table
     connection = await asyncpg.connect(migrated_database_url, timeout=10, command_timeout=10)
     try:
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        for name in ("events_of_streams", "outcomes_by_key", "stream_of_request"):
+        for name in ("events_of_streams", "outcomes_by_key", "stream_of_request", "erasures_from"):
             statement = await connection.prepare(STATEMENTS[name])
             arguments = [
-                [] if kind.kind == "array" else "00000000-0000-0000-0000-000000000000"
-                for kind in statement.get_parameters()
+                [] if kind.kind == "array" else _ANY[kind.name] for kind in statement.get_parameters()
             ]
             plan = str(await statement.explain(*arguments))
             assert "Seq Scan" not in plan, f"{name}: {plan}"

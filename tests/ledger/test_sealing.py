@@ -17,7 +17,16 @@ from uuid import UUID
 import pytest
 from consent_domain.errors import ConsentError
 from consent_domain.events import Sealed
-from consent_ledger.keystore import STATEMENTS, KeyErased, KeyStoreFailed, KeyUnknown, SqliteKeyStore
+from consent_ledger.keystore import (
+    STATEMENTS,
+    Applied,
+    Erasure,
+    KeyErased,
+    KeyStoreFailed,
+    KeyUnknown,
+    SqliteKeyStore,
+    StreamErased,
+)
 from consent_ledger.master_key import LocalMasterKey, WrongMasterKey, ensure_master_key, load_master_key
 from consent_ledger.sealing import SUBJECT_BYTES_MAX, Place, Sealer, Tampered
 from hypothesis import given
@@ -47,6 +56,22 @@ def sealer(store: SqliteKeyStore) -> Sealer:
 
 def files_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def places(*subjects: str, stream: str = STREAM) -> list[tuple[str, str]]:
+    return [(stream, subject) for subject in subjects]
+
+
+def erasure(number: int, person: str, stream: str, *key_ids: str) -> Erasure:
+    return Erasure(1, number, f"event-{number}", person, stream, key_ids, b"{}")
+
+
+def erase_person(store: SqliteKeyStore, subject: str, number: int = 1) -> list[str]:
+    """As the log would have it: the keys that stand are named, and destroyed."""
+    person = store.ref_of(subject)
+    key_ids = [key.key_id for key in store.keys_of_person(person)]
+    store.erase([erasure(number, person, "", *key_ids)], Applied(number, f"event-{number}"))
+    return key_ids
 
 
 def wrapped_keys(path: Path) -> list[bytes]:
@@ -142,49 +167,82 @@ async def test_given_a_sealed_field_where_it_was_written_then_it_opens(sealer: S
 # -- erasing -------------------------------------------------------------------------------------------
 
 
-async def test_given_a_destroyed_key_when_unsealed_then_the_person_is_erased_for_every_process(
+async def test_given_destroyed_keys_when_unsealed_then_the_person_is_erased_for_every_process(
     tmp_path: Path, master: LocalMasterKey, store: SqliteKeyStore, sealer: Sealer
 ) -> None:
     elsewhere = Sealer(SqliteKeyStore(tmp_path / "keys.sqlite", master))
-    sealed = await sealer.seal(SUBJECT, STREAM, EVENT, FIELD)
-    assert await elsewhere.unseal(sealed, STREAM, EVENT, FIELD) == SUBJECT
-    assert store.destroy(SUBJECT) == sealed.key_id
+    sealed = {stream: await sealer.seal(SUBJECT, stream, EVENT, FIELD) for stream in (STREAM, "workspace/W2")}
+    for stream, field in sealed.items():
+        assert await elsewhere.unseal(field, stream, EVENT, FIELD) == SUBJECT
+    assert erase_person(store, SUBJECT) == [field.key_id for field in sealed.values()]
     for reader in (sealer, elsewhere):
+        for stream, field in sealed.items():
+            with pytest.raises(KeyErased):
+                await reader.unseal(field, stream, EVENT, FIELD)
+    assert erase_person(store, SUBJECT, 2) == []
+
+
+async def test_given_one_person_on_two_streams_when_one_stream_is_erased_then_the_other_still_opens(
+    store: SqliteKeyStore, sealer: Sealer
+) -> None:
+    gone = await sealer.seal(SUBJECT, STREAM, EVENT, FIELD)
+    kept = await sealer.seal(SUBJECT, "workspace/W2", EVENT, FIELD)
+    others = await sealer.seal("other@example.com", STREAM, EVENT, FIELD)
+    assert gone.key_id != kept.key_id
+    store.erase([erasure(1, "", STREAM, gone.key_id)], Applied(1, "event-1"))
+    for field in (gone, others):  # also the one that the erasure does not name
         with pytest.raises(KeyErased):
-            await reader.unseal(sealed, STREAM, EVENT, FIELD)
-    assert store.destroy(SUBJECT) is None
+            await sealer.unseal(field, STREAM, EVENT, FIELD)
+    assert await sealer.unseal(kept, "workspace/W2", EVENT, FIELD) == SUBJECT
+    with pytest.raises(StreamErased):
+        await sealer.seal(SUBJECT, STREAM, EVENT, FIELD)
+    with pytest.raises(StreamErased):
+        store.keys_for([("workspace/W2", SUBJECT), (STREAM, SUBJECT)])
 
 
 async def test_given_another_spelling_of_an_address_when_it_is_erased_then_all_are(
     store: SqliteKeyStore, sealer: Sealer
 ) -> None:
     sealed = await sealer.seal("Ada.Lovelace@Example.com", STREAM, EVENT, FIELD)
-    assert store.destroy(" ada.lovelace@example.COM ") == sealed.key_id
+    assert erase_person(store, " ada.lovelace@example.COM ") == [sealed.key_id]
 
 
 async def test_given_an_erased_person_when_sealed_again_then_another_key_is_used(
     store: SqliteKeyStore, sealer: Sealer
 ) -> None:
     before = await sealer.seal(SUBJECT, STREAM, EVENT, FIELD)
-    store.destroy(SUBJECT)
+    erase_person(store, SUBJECT)
     after = await sealer.seal(SUBJECT, STREAM, EVENT, FIELD)
     assert after.key_id != before.key_id
+    # The same erasure, applied again, does not reach what came after it.
+    store.erase([erasure(1, store.ref_of(SUBJECT), "", before.key_id)], Applied(1, "event-1"))
     assert await sealer.unseal(after, STREAM, EVENT, FIELD) == SUBJECT
     with pytest.raises(KeyErased):
         await sealer.unseal(before, STREAM, EVENT, FIELD)
 
 
+def test_given_a_key_that_the_store_forgot_when_it_is_erased_then_it_is_erased_and_not_unknown(
+    store: SqliteKeyStore,
+) -> None:
+    store.erase([erasure(1, "00" * 32, "", "ab" * 16)], Applied(1, "event-1"))
+    with pytest.raises(KeyErased):
+        store.key_of("ab" * 16)
+
+
 def test_given_many_persons_when_some_are_erased_then_no_file_holds_their_wrapped_keys(
     tmp_path: Path, store: SqliteKeyStore
 ) -> None:
-    people = [f"person-{number}@example.com" for number in range(600)]
+    people = [f"person-{number}@example.com" for number in range(900)]
     for start in range(0, len(people), 37):
-        store.keys_for(people[start : start + 37])
+        for stream in ("workspace/W1", f"workspace/W{start}", f"workspace/N{start % 5}"):
+            store.keys_for(places(*people[start : start + 37], stream=stream))
     before = set(wrapped_keys(tmp_path / "keys.sqlite"))
-    for person in people[::7]:
-        store.destroy(person)
+    for number, person in enumerate(people[::7], 1):
+        erase_person(store, person, number)
+    for number in range(3):
+        store.erase([erasure(10_000 + number, "", f"workspace/N{number}")], Applied(10_000 + number, "x"))
     gone = before - set(wrapped_keys(tmp_path / "keys.sqlite"))
-    assert len(gone) == len(people[::7])
+    assert len(gone) > 3 * len(people[::7])
     left = files_of(tmp_path)
     assert not [wrapped for wrapped in gone if wrapped in left or wrapped[12:44] in left]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["keys.sqlite", "master.key"]
@@ -193,10 +251,22 @@ def test_given_many_persons_when_some_are_erased_then_no_file_holds_their_wrappe
 def test_given_a_person_erased_then_not_even_the_index_of_the_person_is_left(
     tmp_path: Path, master: LocalMasterKey, store: SqliteKeyStore
 ) -> None:
-    store.keys_for([SUBJECT])
+    store.keys_for(places(SUBJECT))
     assert master.person(SUBJECT) in files_of(tmp_path)
-    store.destroy(SUBJECT)
+    erase_person(store, SUBJECT)
     assert master.person(SUBJECT) not in files_of(tmp_path)
+
+
+def test_given_erasures_when_applied_again_or_in_another_order_then_the_list_holds_each_once(
+    store: SqliteKeyStore,
+) -> None:
+    assert store.applied() == Applied(0, "")
+    one, other = erasure(7, "ab" * 32, ""), erasure(9, "", STREAM)
+    for again in ([one, other], [other], [one]):
+        store.erase(again, Applied(9, "event-9"))
+    assert [noted.position for noted in store.erasures()] == [7, 9]
+    assert store.applied() == Applied(9, "event-9")
+    assert store.erasures_of("ab" * 32) == [7]
 
 
 # -- what the files tell -------------------------------------------------------------------------------
@@ -217,7 +287,7 @@ def test_given_an_open_umask_then_the_files_are_still_private(tmp_path: Path) ->
     earlier = os.umask(0)
     try:
         store = SqliteKeyStore(tmp_path / "keys.sqlite", ensure_master_key(tmp_path / "master.key"))
-        store.keys_for([SUBJECT])
+        store.keys_for(places(SUBJECT))
     finally:
         os.umask(earlier)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
@@ -247,7 +317,7 @@ async def test_given_another_master_key_when_the_store_is_opened_then_it_says_so
 def test_given_a_key_moved_into_another_persons_row_then_it_does_not_open(
     tmp_path: Path, store: SqliteKeyStore
 ) -> None:
-    victim, attacker = store.keys_for(["victim@example.com", "attacker@example.com"])
+    victim, attacker = store.keys_for(places("victim@example.com", "attacker@example.com"))
     with sqlite3.connect(tmp_path / "keys.sqlite") as database:
         database.execute(
             "UPDATE keys SET wrapped = (SELECT wrapped FROM keys WHERE key_id = ?) WHERE key_id = ?",
@@ -256,7 +326,7 @@ def test_given_a_key_moved_into_another_persons_row_then_it_does_not_open(
     with pytest.raises(WrongMasterKey, match="changed"):
         store.key_of(victim.key_id)
     with pytest.raises(WrongMasterKey):
-        store.keys_for(["victim@example.com"])
+        store.keys_for(places("victim@example.com"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not base64!", base64.b64encode(b"\0" * 31), b"\xff" * 44])
@@ -302,7 +372,10 @@ def test_a_statement_takes_the_parameters_and_gives_the_columns_that_its_header_
 
     parameters = [entry.split()[0] for entry in listed(header.parameters)]
     assert sorted(set(re.findall(r"\?\d", STATEMENTS[name]))) == parameters
-    given = ["1" if entry.endswith(" text") else b"1" for entry in listed(header.parameters)]
+    of_kind: dict[str, object] = {"text": "1", "blob": b"1", "integer": 1}
+    given = [of_kind[entry.rsplit(" ", 1)[1]] for entry in listed(header.parameters)]
+    if name == "insert_erasure":
+        given[3] = None  # a person or a stream, not both
     database = sqlite3.connect(tmp_path / "keys.sqlite", isolation_level=None)
     try:
         if name == "insert_master_check":
@@ -322,7 +395,7 @@ def test_given_a_store_that_was_removed_then_nothing_is_sealed_and_no_empty_one_
 ) -> None:
     (tmp_path / "keys.sqlite").unlink()
     with pytest.raises(KeyStoreFailed):
-        store.keys_for([SUBJECT])
+        store.keys_for(places(SUBJECT))
     assert not (tmp_path / "keys.sqlite").exists()
 
 
@@ -362,7 +435,7 @@ store = SqliteKeyStore(folder / "keys.sqlite", ensure_master_key(folder / "maste
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(20):
-    print(store.keys_for([f"person-{number}"])[0].key.hex(), flush=True)
+    print(store.keys_for([("workspace/W1", f"person-{number}")])[0].key.hex(), flush=True)
 """
 
 
@@ -406,7 +479,7 @@ def test_given_a_process_killed_while_it_makes_keys_then_what_it_returned_is_the
         process.kill()
         process.wait()
     store = SqliteKeyStore(tmp_path / "keys.sqlite", ensure_master_key(tmp_path / "master.key"))
-    found = [key.key.hex() for key in store.keys_for([f"person-{number}" for number in range(5)])]
+    found = [key.key.hex() for key in store.keys_for(places(*(f"person-{number}" for number in range(5))))]
     assert found == returned
 
 
@@ -421,9 +494,9 @@ async def test_given_many_tasks_and_one_new_person_then_one_key_is_made(
 def test_given_a_batch_of_new_and_known_persons_then_the_keys_come_in_the_order_asked(
     store: SqliteKeyStore,
 ) -> None:
-    first = store.keys_for(["b", "a", "b"])
+    first = store.keys_for(places("b", "a", "b"))
     assert first[0] == first[2] != first[1]
-    again = store.keys_for(["a", "c", "b"])
+    again = store.keys_for(places("a", "c", "b"))
     assert again[0] == first[1]
     assert again[2] == first[0]
     assert store.keys_for([]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from consent_domain.commands import (
     RegisterOrganisation,
     RequestOptOut,
     SucceedWorkspace,
+    SuspendPurpose,
     WithdrawOptOut,
 )
 from consent_domain.decide import Collected
@@ -18,9 +20,11 @@ from consent_domain.errors import ConsentError
 from consent_domain.events import Scope
 from consent_domain.identifiers import Token, parse_token
 from consent_domain.instants import SECOND, Micros, moment_of
+from consent_ledger.books import Books
 from consent_ledger.outcome import Outcome
-from consent_ledger.time_travel import Past, Question, answer
-from scenario import OWNER, START, rules
+from consent_ledger.time_travel import Past, Question, When, answer, parse_when, viewing
+from scenario import OWNER, START, purpose, rules
+from servers import fresh_database
 from writing import Desk, desk, enrol, opt_out
 
 
@@ -35,7 +39,7 @@ def policy() -> ImportPolicy:
         effective_at=published,
         direction="looser",
         why="first of all",
-        rules=rules(),
+        rules=rules(purposes=tuple(purpose(key) for key in ("train", "one", "two", "three"))),
     )
 
 
@@ -47,7 +51,8 @@ async def ask(
     collected: Collected | None = None,
 ) -> Past:
     names = workspaces or ("acme",)
-    return await answer(at.pool, Question(names, "train", (), collected, known_at, as_of))
+    question = Question(names, "train", (), collected, When(known_at, as_of))
+    return await answer(at.pool, Books(), question)
 
 
 def when(outcome: Outcome) -> Micros:
@@ -154,3 +159,98 @@ async def test_given_a_past_that_is_none_then_refused(
         assert refused.value.code == code
         with pytest.raises(ConsentError, match="future"):
             await ask(ledger, known_at=when(enrolled) + 3_600 * SECOND)
+
+
+# -- what is kept between questions --------------------------------------------------------------------------
+
+
+def stop(key: str) -> SuspendPurpose:
+    return SuspendPurpose(purpose=key, reason="regulator")
+
+
+async def test_given_kept_states_when_asked_about_any_position_then_it_is_as_folded_from_the_first_event(
+    migrated_database_url: str,
+) -> None:
+    async with desk(migrated_database_url) as ledger:
+        await ledger.write(policy())
+        last = 0
+        for key in ("one", "two", "three", "train"):
+            await ledger.write(enrol(f"w-{key}"))
+            last = (await ledger.write(stop(key))).last_position
+        assert last
+        kept = Books(kept_max=2)
+        for position in [*range(last + 1), *range(last, -1, -1), 3, last, 1]:
+            async with viewing(ledger.pool, kept, When()) as view:
+                assert await kept.until(view.connection, position) == await Books().until(
+                    view.connection, position
+                )
+        assert len(kept._kept) <= 2
+
+
+class Slow:
+    """A connection whose rows come when they are let through."""
+
+    def __init__(self, connection, let: asyncio.Event) -> None:
+        self._connection, self._let = connection, let
+
+    async def fetch(self, *query):
+        await self._let.wait()
+        return await self._connection.fetch(*query)
+
+
+async def test_given_a_state_that_others_put_out_while_it_is_read_then_the_answer_is_the_same(
+    postgres_url: str, migrated_database_template: str
+) -> None:
+    async with (
+        fresh_database(postgres_url, template=migrated_database_template) as url,
+        desk(url) as ledger,
+    ):
+        await ledger.write(policy())
+        await ledger.write(stop("one"))
+        async with viewing(ledger.pool, Books(), When()) as view:
+            last = view.token.position
+            for kept in (Books(kept_max=1), Books(kept_max=2)):
+                before = await kept.until(view.connection, last - 1)
+                let = asyncio.Event()
+                slow = asyncio.create_task(kept.until(Slow(view.connection, let), last - 1))  # type: ignore[arg-type]
+                await asyncio.sleep(0)
+                await kept.until(view.connection, last)
+                let.set()
+                assert await slow == before
+
+
+async def test_given_another_log_at_the_same_positions_then_nothing_kept_of_the_first_is_used(
+    postgres_url: str, migrated_database_template: str
+) -> None:
+    kept = Books()
+    for key in ("one", "two"):
+        async with (
+            fresh_database(postgres_url, template=migrated_database_template) as url,
+            desk(url) as ledger,
+        ):
+            await ledger.write(policy())
+            await ledger.write(stop(key))
+            async with viewing(ledger.pool, kept, When()) as view:
+                everybody = await view.everybody()
+        assert [one.key for one in everybody.book.suspensions] == [key]
+
+
+@pytest.mark.parametrize(
+    ("known_at", "as_of", "code"),
+    [
+        ("", None, "invalid_time"),
+        ("yesterday", None, "invalid_time"),
+        ("a/b/c", None, "invalid_token"),
+        ("2026-01-31", None, "invalid_time"),
+        ("2026-01-31T09:00:00", None, "invalid_time"),
+        (None, "0001-01-01T00:00:00+23:00", "invalid_time"),
+        (None, "1969-12-31T23:59:59Z", "invalid_time"),
+        (None, "2026-01-31T09:00:00+99:00", "invalid_time"),
+    ],
+)
+def test_given_words_that_name_no_moment_then_they_are_refused(
+    known_at: str | None, as_of: str | None, code: str
+) -> None:
+    with pytest.raises(ConsentError) as refused:
+        parse_when(known_at, as_of)
+    assert refused.value.code == code

@@ -14,7 +14,7 @@ from consent_domain.reasons import DENYING, PERMITTING
 from consent_ledger.http.description import operations_of
 from consent_ledger.http.permissions import COMMAND_ROLES, PUBLIC
 from consent_ledger.http.routes import routes
-from consent_ledger.settings import LedgerSettings
+from consent_ledger.settings import LedgerSettings, PublisherSettings
 from consent_ledger.settings import ToolSettings as LedgerToolSettings
 from consent_plumbing.settings import PREFIX, Settings
 from consent_projector.settings import ProjectorSettings
@@ -102,6 +102,7 @@ def test_every_command_with_its_roles_and_members() -> None:
     [
         ("Ledger and projector", [Settings, LedgerToolSettings, ProjectorToolSettings]),
         ("Ledger", [LedgerSettings]),
+        ("Publisher", [PublisherSettings]),
         ("Projector", [ProjectorSettings]),
     ],
 )

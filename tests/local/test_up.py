@@ -22,7 +22,7 @@ from consent_local.services import end_leftovers, leftovers
 from servers import temporary_folder
 
 PROGRAM = str(Path(sys.executable).with_name("consent-local"))
-CHILDREN = ("postgres", "nats", "projector", "ledger")
+CHILDREN = ("postgres", "nats", "projector", "publisher", "ledger")
 
 
 class Running:
@@ -120,7 +120,7 @@ def test_given_up_when_its_keys_are_used_then_each_is_one_and_only_the_owner_rea
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE((running.folder / "keys").stat().st_mode) == 0o700
     found = credentials(running.folder)
-    assert set(found) == {"url", "databaseUrl", "natsUrl", "feedKey", "keys"}
+    assert set(found) == {"url", "databaseUrl", "natsUrl", "feedKey", "verifierKey", "keys"}
     assert set(found["keys"]) == {"admin", "auditor", "pipeline"}
     for key in found["keys"].values():
         assert code_of(f"{found['url']}/v1/purposes", key) == 200

@@ -264,7 +264,7 @@ async def test_given_bytes_that_cannot_be_read_then_their_stream_is_quarantined_
 ) -> None:
     drafts = [policy(), enrolled("a"), Draft("workspace/a", bad), enrolled("b")]
     await db.ledger.append(drafts)
-    for view in VIEW_NAMES:
+    for view in ("facts", "requests", "counts"):
         steps = await drain(db.consumer(view))
         assert [(fault.position, fault.stream) for step in steps for fault in step.faults] == [
             (3, "workspace/a")

@@ -117,7 +117,7 @@ def _taken(drafts: Iterator[Draft], number: int) -> list[Draft]:
     return [next(drafts) for _ in range(number)]
 
 
-@pytest.mark.parametrize("view", VIEW_NAMES)
+@pytest.mark.parametrize("view", ["facts", "requests", "counts"])
 async def test_given_rows_that_differ_then_nothing_is_switched_unless_that_is_accepted(
     db: Projected, view: str
 ) -> None:

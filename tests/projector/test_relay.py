@@ -211,6 +211,52 @@ async def test_given_a_stream_of_a_history_that_was_lost_then_nothing_is_publish
     assert await relayed.stored() == [other]
 
 
+async def test_given_a_ledger_put_back_below_the_stream_then_nothing_is_published_until_it_is_deleted(
+    relayed: Relayed,
+) -> None:
+    await append_all(relayed.db.ledger, history(30))
+    consumer = relayed.consumer()
+    await drain(consumer)
+    before = relayed.log()
+    await relayed.db.put_back(20, seed=7, more=15)
+    relayed.clock.now += 10.0
+    for _ in range(2):
+        with pytest.raises(StreamDisagrees, match="recover --from-jetstream"):
+            await consumer.step()
+    assert await relayed.stored() == before
+    await relayed.client.jetstream().delete_stream(STREAM)
+    relayed.clock.now += 10.0
+    await drain(consumer)
+    assert await relayed.stored() == relayed.log()
+
+
+async def test_given_a_ledger_put_back_that_was_recovered_to_the_same_events_then_the_stream_goes_on(
+    relayed: Relayed,
+) -> None:
+    await append_all(relayed.db.ledger, history(30))
+    consumer = relayed.consumer()
+    await drain(consumer)
+    await relayed.db.put_back(30, seed=7, more=5)
+    relayed.clock.now += 10.0
+    await drain(consumer)
+    assert await relayed.stored() == relayed.log()
+
+
+async def test_given_a_cursor_that_began_again_beneath_a_running_relay_then_nothing_is_published_twice(
+    relayed: Relayed,
+) -> None:
+    await append_all(relayed.db.ledger, history(30))
+    consumer = relayed.consumer()
+    await drain(consumer)
+    await relayed.db.connection.execute(
+        "UPDATE views.cursors SET position = 0, leaf_hash = '' WHERE view = 'relay'"
+    )
+    await relayed.db.ledger.append([enrolled("later")])
+    relayed.clock.now += 1.0  # the lease is renewed, and the stream's end is not looked at yet
+    await drain(consumer)
+    assert await relayed.stored() == relayed.log()
+
+
 async def test_given_bytes_that_cannot_be_read_then_they_are_relayed_as_such_and_with_alarm(
     relayed: Relayed,
 ) -> None:

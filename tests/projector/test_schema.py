@@ -13,7 +13,7 @@ from projecting import Projected, projected
 
 PARAMETER = re.compile(r"\$\d+ \w+ ([a-z]+(?:\[\])?)")
 COLUMN = re.compile(r"(\w+) (text|bigint|integer|boolean|bytea|double precision)(?:,|$| \()")
-NEXT = ("differences_of_facts", "differences_of_requests", "differences_of_counts")
+NEXT = tuple(f"differences_of_{view}" for view in ("facts", "requests", "counts", "runs", "exposure"))
 
 
 @pytest_asyncio.fixture
@@ -23,7 +23,7 @@ async def db(migrated_database_url: str) -> AsyncIterator[Projected]:
 
 
 async def test_every_statement_takes_and_returns_what_its_header_says(db: Projected) -> None:
-    for view in ("facts", "requests", "counts"):
+    for view in ("facts", "requests", "counts", "runs", "exposure"):
         await db.connection.execute("SELECT views.begin_next($1, 'me', '3 s')", view)
     for name in STATEMENTS:
         header, prepared = STATEMENTS.headers[name], await db.connection.prepare(STATEMENTS[name])
@@ -75,7 +75,7 @@ async def test_the_projector_may_not(db: Projected, statement: str) -> None:
 )
 async def test_the_ledger_may_only_read_views(db: Projected, statement: str) -> None:
     await db.connection.execute("SET ROLE consent_ledger")
-    for view in ("facts", "requests", "counts", "cursors"):
+    for view in ("facts", "requests", "counts", "runs", "exposure", "cursors"):
         await db.connection.fetch(f"TABLE views.{view}")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await db.connection.execute(statement)

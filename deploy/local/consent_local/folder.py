@@ -5,7 +5,9 @@ lock                held (flock) by the `up` that uses it
 credentials.json    addresses and API keys
 ports.json          the ports of PostgreSQL and NATS, kept so that everybody finds them again
 status.json         which children run
-keys/               the feed key, the master key and the key store of sealed fields
+keys/               the feed key, the log key and what it signed, the master key and the key store of
+                    sealed fields
+log/                the log as files: tiles and checkpoints, which the publisher writes
 postgres/, nats/    their data; replica/: the ledger's replica for checks
 logs/               one log a child, bounded
 """
@@ -30,7 +32,7 @@ LOCK = "lock"
 FORMAT_FILE = "format"
 # `format` and `lock` last: what a stopped removal leaves is still recognised, and still locked.
 CONTENTS = (
-    "credentials.json", "ports.json", "status.json", "keys", "logs", "replica", "nats", "postgres",
+    "credentials.json", "ports.json", "status.json", "keys", "log", "logs", "replica", "nats", "postgres",
     "postgres-password", RECORD, FORMAT_FILE, LOCK,
 )  # fmt: skip
 

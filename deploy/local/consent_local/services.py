@@ -41,6 +41,9 @@ def environment(folder: Path, database_url: str, nats_url: str) -> dict[str, str
         "CONSENT_MASTER_KEY_FILE": str(keys / "master.key"),
         "CONSENT_KEYSTORE_FILE": str(keys / "keystore.sqlite"),
         "CONSENT_REPLICA_FOLDER": str(folder / "replica"),
+        "CONSENT_LOG_KEY_FILE": str(keys / "log.key"),
+        "CONSENT_SIGNER_STATE_FILE": str(keys / "signer.sqlite"),
+        "CONSENT_LOG_FOLDER": str(folder / "log"),
     }
 
 

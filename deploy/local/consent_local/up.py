@@ -46,7 +46,7 @@ def up(options: Options, say: Say) -> None:
         if count:
             say(f"ended {count} processes that an earlier run left behind")
         with Supervisor(say, lambda statuses: _tell(folder.path, statuses)) as supervisor, suppress(Stopped):
-            say(f"starting PostgreSQL, NATS, the projector and the ledger in {folder.path}")
+            say(f"starting PostgreSQL, NATS, the projector, the publisher and the ledger in {folder.path}")
             _start(supervisor, folder, port, options.workers)
             say(_banner(folder.path, port))
             supervisor.supervise()
@@ -74,8 +74,10 @@ def _start(supervisor: Supervisor, folder: DataFolder, port: int, workers: int) 
     _write_credentials(path, port, settings, run)
     serve = [program("consent-ledger"), "serve", "--host", "127.0.0.1"]
     serve += ["--port", str(port), "--workers", str(workers)]
+    publish = [program("consent-ledger"), "publish"]
     supervisor.start(
         Service("projector", [program("consent-projector"), "run"], logs / "projector.log", settings),
+        Service("publisher", publish, logs / "publisher.log", settings),
         Service("ledger", serve, logs / "ledger.log", settings, port),
         seconds_max=SERVICE_SECONDS_MAX,
     )
@@ -84,13 +86,14 @@ def _start(supervisor: Supervisor, folder: DataFolder, port: int, workers: int) 
 def _write_credentials(
     path: Path, port: int, settings: dict[str, str], run: Callable[..., list[bytes]]
 ) -> None:
-    """Addresses as they are now; API keys made only for the roles that have none in the file yet."""
+    """Addresses and verifier keys as they are now; API keys only for the roles that have none there yet."""
     file = path / "credentials.json"
     keys = json.loads(file.read_text())["keys"] if file.exists() else {}
     roles = [role for role in ROLES if role not in keys]
     create = ["consent-ledger", "keys", "create", "--json"]
-    feed, *made = run(
+    feed, log, *made = run(
         ["consent-ledger", "keys", "feed", "--json"],
+        ["consent-ledger", "keys", "log", "--json"],
         *([*create, "--role", role, "--name", f"local {role}"] for role in roles),
     )
     keys |= {role: json.loads(answer)["key"] for role, answer in zip(roles, made, strict=True)}
@@ -99,6 +102,7 @@ def _write_credentials(
         "databaseUrl": settings["CONSENT_DATABASE_URL"],
         "natsUrl": settings["CONSENT_NATS_URL"],
         "feedKey": json.loads(feed)["feedKey"],
+        "verifierKey": json.loads(log)["verifierKey"],
         "keys": keys,
     }
     write_atomically(file, json.dumps(credentials, indent=2).encode() + b"\n")
@@ -130,6 +134,7 @@ def _banner(folder: Path, port: int) -> str:
 
   address    {url}
   API keys   {folder / "credentials.json"} (admin, auditor, pipeline)
+  the log    {url}/log/checkpoint (signed by verifierKey in the same file)
   logs       {folder / "logs"}
 
   what it says of itself     curl {url}/health/ready

@@ -1,4 +1,7 @@
-"""Checks of single values, each refused with what was wrong, where, and what to do."""
+"""Checks of single values, each refused with what was wrong, where, and what to do.
+
+A refusal never repeats what is no id: people's names end up in wrong members, and answers in logs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 def id_of(text: str, what: str) -> str:
     """`text` itself if it may be an id."""
     if not is_id(text):
-        raise Refused("invalid_id", f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ - and is {text[:140]!r}")
+        raise Refused("invalid_id", f"{what} must be 1 to 128 of A-Z a-z 0-9 . _ -, and is not")
     return text
 
 
@@ -45,7 +48,7 @@ def name_of(text: str, what: str, *, empty: bool = False) -> str:
     if len(text) > NAME_CHARACTERS_MAX or not text.isprintable():
         raise Refused(
             "invalid_value",
-            f"{what} must be at most {NAME_CHARACTERS_MAX} printable characters and is {text[:140]!r}",
+            f"{what} must be at most {NAME_CHARACTERS_MAX} printable characters, and is not",
         )
     return text
 
@@ -65,14 +68,14 @@ def word_of(text: str, words: Iterable[str], what: str) -> str:
     """`text` itself if it is one of a closed list of words."""
     known = tuple(words)
     if text not in known:
-        raise Refused("invalid_value", f"{what} is {text[:140]!r}; it must be one of {', '.join(known)}")
+        raise Refused("invalid_value", f"{what} must be one of {', '.join(known)}")
     return text
 
 
 def sha256_of(text: str, what: str) -> str:
     """`text` itself if it is a SHA-256 in lower-case hexadecimal."""
     if _SHA256.fullmatch(text) is None:
-        raise Refused("invalid_value", f"{what} must be 64 hexadecimal digits and is {text[:80]!r}")
+        raise Refused("invalid_value", f"{what} must be 64 hexadecimal digits in lower case")
     return text
 
 

@@ -84,9 +84,7 @@ def known_request(state: State, context: Context, request: str, kind: str) -> tu
     found = None if stream is None else stream.requests.get(request)
     if stream is None or found is None or found.kind != kind:
         code, what = ("unknown_request", "opt-out") if kind == "opt_out" else ("unknown_opt_in", "opt-in")
-        raise Refused(
-            code, f"no {what} has the id {request[:140]!r}; the answer to the request for it named its id"
-        )
+        raise Refused(code, f"no {what} has this id; the answer to the request for it named its id")
     known_scope(state, Scope(kind=found.scope_kind, id=found.scope_id))
     return stream, found
 

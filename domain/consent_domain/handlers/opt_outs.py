@@ -101,7 +101,7 @@ def checked_scope(scope: Scope) -> Scope:
     if scope.kind not in SCOPE_KINDS:
         raise Refused(
             "unsupported_scope",
-            f"scope.kind is {scope.kind[:140]!r}; this release takes {' and '.join(SCOPE_KINDS)}",
+            f"scope.kind must be one of {' and '.join(SCOPE_KINDS)}; this release takes no other",
         )
     id_of(scope.id, "scope.id")
     return scope

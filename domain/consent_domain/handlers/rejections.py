@@ -40,7 +40,7 @@ def check_rejection(book: Book, stream: StreamState, request: Request, reason: s
             listed = ", ".join(one.rules.rejection_reasons) or "none"
             raise Refused(
                 "reason_not_listed",
-                f"reason {reason[:140]!r} is not listed by policy version {one.version} (it lists {listed})",
+                f"the reason is not listed by policy version {one.version} (it lists {listed})",
             )
     match reason:
         case "duplicate":

@@ -20,6 +20,7 @@ class Context(NamedTuple):
     the applicant's subject, sealed for the primary stream and the first id. `expected_version` is
     If-Match. `request_stream` is where the request that the command names lives (None: nowhere).
     `next_position` is the position that the first event recorded for this command would get.
+    `key_ids` are the keys that stand for the person or workspace which the command erases.
     """
 
     now: Micros
@@ -30,6 +31,7 @@ class Context(NamedTuple):
     expected_version: int | None = None
     request_stream: str | None = None
     next_position: int = 1
+    key_ids: tuple[str, ...] = ()
 
 
 class Draft(NamedTuple):

@@ -9,12 +9,47 @@ from consent_domain.errors import ConsentError
 from consent_domain.instants import moment_of, parse_rfc3339
 
 from consent_gate.answers import CheckAnswer, CheckRequest, CollectedRange, WireReason, encode
-from consent_gate.commands.ledger import Ledger
+from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.terminal import painted, plain, table
+from consent_gate.commands.usage import DENY, EXIT_CODES, PERMIT, UNDECIDED, Subcommands
 
-PERMIT, DENY, UNDECIDED = 0, 1, 2
-"""Exit codes. A shell's `&&` goes on after a permit only."""
 _EXIT_CODES = {"permit": PERMIT, "deny": DENY}
+
+
+def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
+    """Add the command to the program's."""
+    command = commands.add_parser(
+        "check", parents=[shared], help="may data of a workspace be used?", epilog=EXIT_CODES
+    )
+    command.add_argument(
+        "workspaces", nargs="+", metavar="WORKSPACE", help="whose data it is; several: all must permit"
+    )
+    add_question(command)
+    add_collected(command)
+    command.add_argument(
+        "--known-at",
+        metavar="TOKEN|TIME",
+        help="answer with what the ledger knew then, not with all it knows now",
+    )
+    command.add_argument("--as-of", metavar="TIME", help="answer for that time, not for now")
+    command.set_defaults(run=asking("pipeline", lambda ledger, _, options: check(ledger, options)))
+
+
+def add_question(command: argparse.ArgumentParser) -> None:
+    """Add what data would be used for."""
+    command.add_argument("--purpose", required=True, metavar="P", help="what it would be used for")
+    command.add_argument(
+        "--category", action="append", default=[], metavar="C",
+        help="of data that is used, may be repeated; none: all that the purpose takes",
+    )  # fmt: skip
+
+
+def add_collected(command: argparse.ArgumentParser) -> None:
+    """Add when data was collected."""
+    group = command.add_argument_group("when the data was collected, as 2026-01-31T09:00:00Z")
+    group.add_argument("--collected", metavar="T", help="all of it at that time")
+    group.add_argument("--collected-from", metavar="A", help="the first of it")
+    group.add_argument("--collected-to", metavar="B", help="the last of it")
 
 
 def check(ledger: Ledger, options: argparse.Namespace) -> int:

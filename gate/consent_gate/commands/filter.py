@@ -12,12 +12,35 @@ from consent_domain.errors import ConsentError
 from consent_domain.instants import rfc3339
 from consent_domain.reasons import DENYING, PERMITTING
 
-from consent_gate.commands.ledger import Ledger
+from consent_gate.commands.check import add_question
+from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.settings import Settings
 from consent_gate.commands.terminal import Progress, painted, table
+from consent_gate.commands.usage import EXIT_CODES, Subcommands
 from consent_gate.gate import Gate
 from consent_gate.pin import pinned
 from consent_gate.verdicts import Verdict, Verdicts
+
+
+def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
+    """Add the command to the program's."""
+    command = commands.add_parser(
+        "filter", parents=[shared], help="the rows of a Parquet file that may be used", epilog=EXIT_CODES
+    )
+    command.add_argument("source", metavar="IN.parquet")
+    command.add_argument("target", metavar="OUT.parquet", help="there if and only if the exit code is 0")
+    command.add_argument(
+        "--column", action="append", required=True, metavar="NAME",
+        help="of workspace ids, or lists of them; may be repeated: every one must permit",
+    )  # fmt: skip
+    add_question(command)
+    command.add_argument(
+        "--collected-column",
+        metavar="NAME",
+        help="of times at which the row's data was collected, with time zone",
+    )
+    command.add_argument("--overwrite", action="store_true", help="remove OUT.parquet first if it is there")
+    command.set_defaults(run=asking("pipeline", filter_file))
 
 
 def filter_file(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> int:
@@ -37,7 +60,7 @@ def filter_file(ledger: Ledger, settings: Settings, options: argparse.Namespace)
     require_columns(source.schema, options.column, options.collected_column or "")
     _make_way(source.path, target, options.overwrite)
     ledger.require_feed()
-    progress = Progress()
+    progress = Progress("rows")
     with _gate(settings) as gate, pinned(gate) as pin:
         verdicts = Verdicts(pin.snapshot, pin.at, options.purpose, tuple(options.category))
         rows = Filter(verdicts, options.column, options.collected_column or "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -12,10 +13,11 @@ import msgspec
 from consent_domain.errors import STATUS, ConsentError
 
 from consent_gate.answers import CheckAnswer, CheckRequest, encode
-from consent_gate.commands.settings import Settings
+from consent_gate.commands.settings import Settings, settings_of
 
 CONNECT_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 30.0
+WRITE_SECONDS_MAX = 180.0
 HISTORY_PAGE = 1_000
 _KEY_HINT = "give a valid API key by --token, CONSENT_TOKEN or a settings file"
 _decode_answer = msgspec.json.Decoder(CheckAnswer).decode
@@ -56,6 +58,14 @@ class Ledger:
         except ValueError as error:
             raise self._strange("its answer is no JSON") from error
 
+    def post(self, path: str, content: bytes, headers: dict[str, str]) -> Any:
+        """What becomes of a write. Raises as `get` does; large ones may take a minute."""
+        answer = self._call("POST", path, content, None, headers, WRITE_SECONDS_MAX)
+        try:
+            return httpx.Response(200, content=answer).json()
+        except ValueError as error:
+            raise self._strange("its answer is no JSON") from error
+
     def history(self, workspace: str) -> Iterator[dict[str, Any]]:
         """Every event of a workspace as the ledger stored it, oldest first. Raises as `get` does."""
         after = "0"
@@ -93,14 +103,24 @@ class Ledger:
         return found | {"ready": response.status_code == 200}
 
     def _call(
-        self, method: str, path: str, content: bytes | None, parameters: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        content: bytes | None,
+        parameters: dict[str, str] | None = None,
+        more_headers: dict[str, str] | None = None,
+        seconds_max: float = READ_SECONDS_MAX,
     ) -> bytes:
         headers = {"content-type": "application/json"} if content is not None else {}
+        headers |= more_headers or {}
+        timeout = httpx.Timeout(seconds_max, connect=CONNECT_SECONDS_MAX)
         try:
-            response = self._client.request(method, path, content=content, headers=headers, params=parameters)
+            response = self._client.request(
+                method, path, content=content, headers=headers, params=parameters, timeout=timeout
+            )
         except httpx.HTTPError as error:
             raise self._silent(error) from error
-        if response.status_code == 200:
+        if response.status_code in (200, 201):
             return response.content
         raise self._refusal(response)
 
@@ -112,7 +132,8 @@ class Ledger:
             return self._strange(f"it answered {response.status_code}")
         if code not in STATUS:
             return self._strange(f"it answered {code}: {detail}")
-        return ConsentError(code, f"{detail}; {_KEY_HINT}" if code == "unauthenticated" else detail)
+        more = {"denied": problem["denied"]} if "denied" in problem else {}
+        return ConsentError(code, f"{detail}; {_KEY_HINT}" if code == "unauthenticated" else detail, **more)
 
     def _silent(self, error: httpx.HTTPError) -> ConsentError:
         why = str(error) or type(error).__name__
@@ -122,3 +143,16 @@ class Ledger:
 
     def _strange(self, what: str) -> ConsentError:
         return ConsentError("unavailable", f"{self._url} does not speak as a consent ledger does: {what}")
+
+
+def asking(
+    role: str, command: Callable[[Ledger, Settings, argparse.Namespace], int]
+) -> Callable[[argparse.Namespace], int]:
+    """A command that asks the ledger with a key of `role`, as what its arguments run."""
+
+    def run(options: argparse.Namespace) -> int:
+        found = settings_of(options, role)
+        with Ledger(found) as ledger:
+            return command(ledger, found, options)
+
+    return run

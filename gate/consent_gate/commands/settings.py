@@ -1,40 +1,48 @@
 """Where the ledger is, and the API key: from a flag, else the environment, else a file.
 
 The file is TOML with `url`, `token` and, if wanted, `feed_key` (the ledger's public key, which the
-gate then pins) and `replica` (the folder of the gate's replica). The `credentials.json` that
-`consent-local up` writes will do as well: of its keys, the one that the command needs is used.
+gate then pins), `verifier_key` (the log's, which auditors pin) and `replica` (the folder of the
+gate's replica). The `credentials.json` that `consent-local up` writes will do as well: of its keys, the
+one that the command needs is used.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from consent_domain.errors import ConsentError
 
-NAMES = ("url", "token", "feed_key", "replica")
+NAMES = ("url", "token", "feed_key", "replica", "verifier_key")
+NEEDED = {"url": "the ledger's address", "token": "an API key"}
 HOW_TO_SAY = "say it by --{0}, by CONSENT_{1}, or as `{0}` in consent.toml"
 
 
 class Settings(NamedTuple):
-    """What a command works with. `feed_key` and `replica` may be empty."""
+    """What a command works with. What it did not ask for may be empty."""
 
     url: str
     token: str
     feed_key: str
     replica: str
+    verifier_key: str = ""
 
 
 def settings(
-    flags: Mapping[str, str | None], environment: Mapping[str, str], config: str | None, role: str
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str],
+    config: str | None,
+    role: str,
+    needed: Collection[str] = tuple(NEEDED),
 ) -> Settings:
-    """The settings of a command that needs the key of `role`.
+    """The settings of a command that uses the key of `role`; `needed` of `NEEDED` must be there.
 
-    Raises ConsentError `invalid_value` for a file that cannot be read, or a url or token that nobody gave.
+    Raises ConsentError `invalid_value` for a file that cannot be read, or what is needed and nobody gave.
     """
     file = _file(config or environment.get("CONSENT_CONFIG"), environment)
     written = {} if file is None else _read(file, role)
@@ -42,10 +50,11 @@ def settings(
         name: flags.get(name) or environment.get(f"CONSENT_{name.upper()}") or written.get(name, "")
         for name in NAMES
     }
-    for name, what in (("url", "the ledger's address"), ("token", "an API key")):
+    for name in needed:
         if not found[name]:
-            raise ConsentError("invalid_value", f"{what} is missing: {HOW_TO_SAY.format(name, name.upper())}")
-    if not found["url"].startswith(("http://", "https://")):
+            how = HOW_TO_SAY.format(name, name.upper())
+            raise ConsentError("invalid_value", f"{NEEDED[name]} is missing: {how}")
+    if found["url"] and not found["url"].startswith(("http://", "https://")):
         raise ConsentError(
             "invalid_value", f"the address {found['url']!r} must begin with http:// or https://"
         )
@@ -81,7 +90,18 @@ def _toml(path: Path, text: str) -> dict[str, str]:
 
 def _credentials(found: Any, role: str) -> dict[str, str]:
     key = found["keys"][role]
-    return {"url": str(found["url"]), "token": str(key), "feed_key": str(found.get("feedKey", ""))}
+    return {
+        "url": str(found["url"]),
+        "token": str(key),
+        "feed_key": str(found.get("feedKey", "")),
+        "verifier_key": str(found.get("verifierKey", "")),
+    }
+
+
+def settings_of(options: argparse.Namespace, role: str, needed: Collection[str] = tuple(NEEDED)) -> Settings:
+    """`settings` from the flags of a command and the environment of this process."""
+    flags = {name: getattr(options, name, None) for name in NAMES}
+    return settings(flags, environment_of_process(), options.config, role, needed)
 
 
 def environment_of_process() -> Mapping[str, str]:

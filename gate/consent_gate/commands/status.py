@@ -9,14 +9,23 @@ from typing import Any
 
 from consent_domain.errors import ConsentError
 
-from consent_gate.commands.ledger import Ledger
+from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.settings import Settings
 from consent_gate.commands.terminal import painted, table
+from consent_gate.commands.usage import Subcommands
 from consent_gate.following import default_folder
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
 
 READY, NOT_READY = 0, 2
+
+
+def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
+    """Add the command to the program's."""
+    command = commands.add_parser(
+        "status", parents=[shared], help="whether the ledger can be asked now: 0 if so, else 2"
+    )
+    command.set_defaults(run=asking("pipeline", status))
 
 
 def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> int:

@@ -42,16 +42,19 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
 class Progress:
     """A line on standard error that says how far a job is; nothing where nobody would see it."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._shown = sys.stderr.isatty()
         self._percent = -1
 
     def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` rows."""
+        """`done` of `total`, in the unit."""
         percent = 100 * done // total if total else 100
         if self._shown and percent != self._percent:
             self._percent = percent
-            print(f"\r{percent:3d} %  {done:,} of {total:,} rows", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{percent:3d} %  {done:,} of {total:,} {self._unit}", end="", file=sys.stderr, flush=True
+            )
 
     def end(self) -> None:
         """Take the line away."""

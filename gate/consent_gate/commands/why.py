@@ -15,10 +15,11 @@ from consent_domain.identifiers import parse_token
 from consent_domain.instants import moment_of, parse_rfc3339
 
 from consent_gate.answers import CheckAnswer, CheckRequest, CollectedRange, WireReason, encode
-from consent_gate.commands.check import collected, exit_code, in_words
-from consent_gate.commands.ledger import Ledger
+from consent_gate.commands.check import add_collected, collected, exit_code, in_words
+from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.recorded import position_of, summary_of, time_of, type_of
 from consent_gate.commands.terminal import painted, plain
+from consent_gate.commands.usage import EXIT_CODES, Subcommands
 
 
 class Step(NamedTuple):
@@ -26,6 +27,17 @@ class Step(NamedTuple):
 
     event: dict[str, Any]
     answer: CheckAnswer
+
+
+def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
+    """Add the command to the program's."""
+    command = commands.add_parser(
+        "why", parents=[shared], help="every event that led to the answer, oldest first", epilog=EXIT_CODES
+    )
+    command.add_argument("workspace", metavar="WORKSPACE")
+    command.add_argument("purpose", metavar="PURPOSE")
+    add_collected(command)
+    command.set_defaults(run=asking("auditor", lambda ledger, _, options: why(ledger, options)))
 
 
 def why(ledger: Ledger, options: argparse.Namespace) -> int:

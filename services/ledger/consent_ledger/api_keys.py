@@ -34,13 +34,14 @@ _log = structlog.get_logger()
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who a key speaks for. An owner is bound to one workspace or organisation."""
+    """Who a key speaks for. An owner is bound to one workspace or organisation; some auditors may unseal."""
 
     id: str
     role: str
     scope_kind: str | None
     scope_id: str | None
     name: str
+    may_unseal: bool = False
 
 
 class KeyRing:
@@ -60,7 +61,14 @@ class KeyRing:
         self._keys = {
             row["prefix"].encode(): (
                 row["key_hash"],
-                Principal(row["principal"], row["role"], row["scope_kind"], row["scope_id"], row["name"]),
+                Principal(
+                    row["principal"],
+                    row["role"],
+                    row["scope_kind"],
+                    row["scope_id"],
+                    row["name"],
+                    row["may_unseal"],
+                ),
             )
             for row in rows
             if row["revoked_at"] is None
@@ -110,16 +118,20 @@ async def create_key(
     name: str,
     scope: tuple[str, str] | None = None,
     principal: str | None = None,
+    may_unseal: bool = False,
 ) -> str:
     """A new key, shown once and never stored. `scope` is (kind, id), for owners only and always.
 
     Two keys of one person must name the same `principal`, or they count as two people; without one
-    the key is a principal of its own. Raises ConsentError `invalid_value` for a role or scope that is none.
+    the key is a principal of its own. Raises ConsentError `invalid_value` for a role or scope that is
+    none, or if another than an auditor `may_unseal`.
     """
     if role not in ROLE_LETTERS:
         raise ConsentError("invalid_value", f"the role must be one of {', '.join(ROLE_LETTERS)}")
     if (role == "owner") != (scope is not None) or (scope and scope[0] not in ("workspace", "organisation")):
         raise ConsentError("invalid_value", "only an owner is bound to a workspace or organisation")
+    if may_unseal and role != "auditor":
+        raise ConsentError("invalid_value", "only an auditor may unseal")
     prefix = _random(_PREFIX_CHARACTERS)
     unchecked = f"ck_{ROLE_LETTERS[role]}_{prefix}_{_random(_SECRET_CHARACTERS)}"
     key = unchecked + _checksum(unchecked)
@@ -133,6 +145,7 @@ async def create_key(
         scope_id,
         name,
         principal or f"key-{prefix}",
+        may_unseal,
     )
     return key
 

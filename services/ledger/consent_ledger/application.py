@@ -9,21 +9,22 @@ from consent_plumbing.logs import configure
 from consent_plumbing.settings import load
 from litestar import Litestar
 
-from consent_ledger.http import checks
+from consent_ledger.http import checks, log
 from consent_ledger.http.controllers import commands as command_routes
 from consent_ledger.http.controllers import workspaces as workspace_routes
 from consent_ledger.http.description import operations_of
-from consent_ledger.http.dispatcher import OPT_OUT_PATH, Dispatcher, Function
+from consent_ledger.http.dispatcher import Dispatcher, Function
 from consent_ledger.http.routes import routes
 from consent_ledger.settings import LedgerSettings
 from consent_ledger.worker import Worker, end_with_parent
 
-HOT: dict[str, Function] = {
-    "/v1/check": checks.check,
-    "/v1/check/batch": checks.check_batch,
-    "/v1/commands": command_routes.run,
-    "/v1/workspaces": workspace_routes.enrol,
-    OPT_OUT_PATH: workspace_routes.opt_out,
+HOT: dict[tuple[str, str], Function] = {
+    ("POST", "/v1/check"): checks.check,
+    ("POST", "/v1/check/batch"): checks.check_batch,
+    ("POST", "/v1/commands"): command_routes.run,
+    ("POST", "/v1/workspaces"): workspace_routes.enrol,
+    ("POST", "/v1/workspaces/{workspace}/opt-outs"): workspace_routes.opt_out,
+    ("GET", "/v1/events/{position}/proof"): log.proof,
 }
 """What the dispatcher answers by itself: the functions that the routes call too."""
 
@@ -52,6 +53,6 @@ def application(settings: LedgerSettings) -> Dispatcher:
                 litestar.state.worker = dispatcher.worker = None
 
     litestar = routes(lifespan)
-    operations = {path: operation for path, method, operation in operations_of(litestar) if method == "POST"}
-    dispatcher = Dispatcher(litestar, {path: (operations[path], function) for path, function in HOT.items()})
+    operations = {(method, path): operation for path, method, operation in operations_of(litestar)}
+    dispatcher = Dispatcher(litestar, {place: (operations[place], found) for place, found in HOT.items()})
     return dispatcher

@@ -29,6 +29,7 @@ from consent_plumbing.nats import COMMITTED_SUBJECT
 
 from consent_ledger import outcome as outcomes
 from consent_ledger.floors import Floors
+from consent_ledger.log.guard import HeldBack
 from consent_ledger.memory import Memory, Tentative
 from consent_ledger.numbering import Numbered, Numbering
 from consent_ledger.outcome import Outcome
@@ -84,6 +85,7 @@ class Submission:
         "event_ids",
         "expected_version",
         "key",
+        "key_ids",
         "outcome",
         "queued_at",
         "recorded_by",
@@ -117,6 +119,7 @@ class Submission:
         self.streams: Sequence[str] = ()
         self.request_stream: str | None = None
         self.sealed: Sealed | None = None
+        self.key_ids: tuple[str, ...] = ()
         self.body_hash = b""
         self.queued_at = 0.0
         self.outcome: Outcome | None = None
@@ -144,8 +147,12 @@ class Committer:
         clock: Clock = time.monotonic,
         queue_max: int = QUEUE_MAX,
         batch_max: int = BATCH_MAX,
+        require_current: Callable[[Head], None] = lambda head: None,
     ) -> None:
-        """`on_committed` is called after each commit with its bytes, so that this host's follower wakes."""
+        """`on_committed` is called after each commit with its bytes, so that this host's follower wakes.
+
+        `require_current` raises HeldBack if nothing may be appended behind the locked head.
+        """
         self._store = store
         self._origin = origin
         self._floors = floors
@@ -157,6 +164,7 @@ class Committer:
         self._queue: deque[Submission] = deque()
         self._wakened = asyncio.Event()
         self._stopped = False
+        self._require_current = require_current
         self._memory = Memory()
 
     @property
@@ -231,7 +239,10 @@ class Committer:
                 batch[0].settle(outcomes.refused(ConsentError("internal", "the store refused its events")))
         except StoreUnavailable as error:
             _log.warning("append_failed", commands=len(batch), error=str(error))
-            _settle_rest(batch, outcomes.unavailable("the ledger cannot record now; send it again"))
+            words = (
+                str(error) if isinstance(error, HeldBack) else "the ledger cannot record now; send it again"
+            )
+            _settle_rest(batch, outcomes.unavailable(words))
         except asyncio.CancelledError:
             _settle_rest(batch, outcomes.unknown())
             raise
@@ -247,6 +258,7 @@ class Committer:
         async with self._store.transaction() as transaction:
             head = await transaction.lock_head()
             require_origin(head, self._origin)
+            self._require_current(head)
             known = await transaction.known(list(dict.fromkeys(keys))) if keys else {}
             await self._memory.catch_up(transaction, head)
             state = await self._state(transaction, batch, known)
@@ -367,6 +379,7 @@ class _Batch:
             expected_version=submission.expected_version,
             request_stream=submission.request_stream,
             next_position=numbering.position + 1,
+            key_ids=submission.key_ids,
         )
         verdict = handle(state, submission.command, context)
         numbered = numbering.number(verdict.drafts, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import asyncpg
@@ -62,9 +63,11 @@ async def read_page(pool: Pool, after: int, rows_max: int) -> Page:
 class Feed:
     """Answers gates. One for all requests of a process, in its loop."""
 
-    def __init__(self, pool: Pool, signer: Signer) -> None:
+    def __init__(self, pool: Pool, signer: Signer, require_sound: Callable[[], None] = lambda: None) -> None:
+        """`require_sound` raises ConsentError while nothing may be told to gates."""
         self._pool = pool
         self._signer = signer
+        self._require_sound = require_sound
         self._moved = asyncio.Event()
         self._waiting = 0
         self._looking: asyncio.Task[None] | None = None
@@ -73,7 +76,8 @@ class Feed:
         """The signed page after a token (None: the beginning), within 1 s if nothing changes.
 
         Raises ConsentError: `other_origin`; `resync` for a token of an earlier epoch, whose holder must
-        begin anew; `forked` for one that this log never gave; `unavailable`.
+        begin anew; `forked` for one that this log never gave; `unavailable`; `damaged` while the log is
+        halted: who follows gets neither facts nor a watermark then, and denies once it is stale.
         """
         deadline = time.monotonic() + WAIT_SECONDS_MAX
         while True:
@@ -82,6 +86,7 @@ class Feed:
             if after is not None:
                 _require_known(after, page.watermark)
             left = deadline - time.monotonic()
+            self._require_sound()
             if page.rows or page.through > page.after or left <= 0:
                 return sign_page(page, self._signer)
             await self._wait(moved, left, page.through)

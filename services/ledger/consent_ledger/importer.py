@@ -25,11 +25,14 @@ from consent_domain.handle import Context, handle, ids_needed, streams_of
 from consent_ledger.api_keys import Principal
 from consent_ledger.committer import require_origin
 from consent_ledger.floors import Floors
+from consent_ledger.json_errors import in_words
 from consent_ledger.likeness import is_recorded
+from consent_ledger.log.guard import HeldBack
 from consent_ledger.memory import Memory, Tentative
 from consent_ledger.numbering import Numbered, Numbering
 from consent_ledger.seams import (
     CommitUnknown,
+    Head,
     Ids,
     Row,
     Store,
@@ -94,12 +97,15 @@ class Importer:
         ids: Ids,
         floors: Floors,
         on_committed: Callable[[Committed], None],
+        require_current: Callable[[Head], None] = lambda head: None,
     ) -> None:
+        """`on_committed` and `require_current` as the committer has them."""
         self._store = store
         self._origin = origin
         self._ids = ids
         self._floors = floors
         self._on_committed = on_committed
+        self._require_current = require_current
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, parts: AsyncIterable[bytes], principal: Principal) -> Summary:
@@ -116,7 +122,8 @@ class Importer:
                     await work.record(chunk)
             except StoreUnavailable as error:
                 _log.warning("import_stopped", error=str(error))
-                raise _stopped("unavailable", "the ledger cannot record now", work.summary) from error
+                words = str(error) if isinstance(error, HeldBack) else "the ledger cannot record now"
+                raise _stopped("unavailable", words, work.summary) from error
             except CommitUnknown as error:
                 _log.error("import_stopped", error=str(error))
                 raise _stopped("outcome_unknown", "a COMMIT was not answered", work.summary) from error
@@ -159,6 +166,7 @@ class _Import:
         async with importer._store.transaction() as transaction:
             head = await transaction.lock_head()
             require_origin(head, importer._origin)
+            importer._require_current(head)
             await self._memory.catch_up(transaction, head)
             names = dict.fromkeys(name for line in lines for name in line.streams)
             state = Tentative(self._memory.everybody, await self._memory.load(transaction, names))
@@ -257,7 +265,9 @@ async def _chunks(parts: AsyncIterable[bytes], summary: Summary) -> AsyncIterato
             command = _decode(text)
             chunk.append(_Line(summary.lines, command, streams_of(command, None)))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            summary.refuse(summary.lines, ConsentError("malformed", f"it is no import command: {error}"))
+            summary.refuse(
+                summary.lines, ConsentError("malformed", f"it is no import command: {in_words(error)}")
+            )
         except ConsentError as error:
             summary.refuse(summary.lines, error)
         size += len(text)

@@ -1,14 +1,19 @@
-"""The key store: one AES-256 key a person, outside the ledger's database and its backups.
+"""The key store: an AES-256 key for each person on each stream, outside the database and its backups.
 
-Destroying a person's key makes every sealed field of that person unreadable for ever, while the
-ledger's bytes and proofs stay as they are. The rules:
+Destroying keys makes the fields sealed with them unreadable for ever, while the ledger's bytes and
+proofs stay as they are: all keys of a person erase that person, all keys of a stream that workspace,
+and neither touches what others sealed. The rules:
 
 1. A key is durable before anything is sealed with it.
 2. A destroyed key leaves no copy in the store's files: SQLite overwrites what it deletes, there is
    no write-ahead log, and the rollback journal is removed at commit. (Blocks that a file system
    frees are beyond this: they hold wrapped keys only, useless without the master key.)
 3. Of several processes that meet a new person at once, one makes the key and all use it.
-4. Nothing here is remembered between two calls: what another process destroyed is gone here too.
+4. Nothing here is remembered between two calls: what another process destroyed is gone here too,
+   and a file that was put back in its place is seen for what it is.
+5. The log says what is erased, and this store how far it has followed (`applied`). It keeps the
+   events that it applied, so that it and the log can each tell the other what a restore forgot.
+6. Nothing is sealed on an erased stream any more. A person who was erased may act again, under new keys.
 """
 
 from __future__ import annotations
@@ -32,27 +37,79 @@ STATEMENTS = Statements(Path(__file__).parent / "keystore_statements")
 KEY_BYTES = 32
 BUSY_SECONDS_MAX = 5.0
 _CHECK = b"consent-ledger key store"
+_TABLES = (
+    "create_master_check",
+    "create_keys",
+    "create_index_of_streams",
+    "create_erasures",
+    "create_index_of_erased",
+    "create_applied",
+)
 
 
 class PersonKey(NamedTuple):
-    """A person's key and the id that sealed fields name it by."""
+    """A person's key on one stream, and the id that sealed fields name it by."""
 
     key_id: str
     key: bytes
 
 
+class HeldKey(NamedTuple):
+    """A key that stands, without the key itself: its id, and the stream that it seals on."""
+
+    key_id: str
+    stream: str
+
+
+class Erasure(NamedTuple):
+    """An erasure as the log records it: `person` (a ref) or `stream` is given, the other is empty.
+
+    `event` is the stored event; `epoch` the log's when it was applied.
+    """
+
+    epoch: int
+    position: int
+    event_id: str
+    person: str
+    stream: str
+    key_ids: tuple[str, ...]
+    event: bytes
+
+
+class Noted(NamedTuple):
+    """An erasure as this store remembers it."""
+
+    epoch: int
+    position: int
+    event: bytes
+
+
+class Applied(NamedTuple):
+    """The last event of the log's erasures that is applied; position 0 and no id before the first."""
+
+    position: int
+    event_id: str
+
+
 class KeyStoreFailed(ConsentError):
-    """The key store cannot be used; the message says why. Nothing was sealed."""
+    """The key store cannot be used; the message says why. Nothing was sealed or destroyed."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("unavailable", detail)
 
 
 class KeyErased(ConsentError):
-    """The key was destroyed: the person is erased, and nobody can read the field any more."""
+    """The key was destroyed: nobody can read the field any more."""
 
     def __init__(self, key_id: str) -> None:
-        super().__init__("not_found", f"the person of key {key_id} was erased")
+        super().__init__("erased", f"it was sealed under key {key_id}, which was destroyed by an erasure")
+
+
+class StreamErased(ConsentError):
+    """The stream was erased: nothing is sealed on it any more."""
+
+    def __init__(self, stream: str, position: int) -> None:
+        super().__init__("erased", f"{stream} was erased at position {position}; nothing is sealed for it")
 
 
 class KeyUnknown(ConsentError):
@@ -63,22 +120,44 @@ class KeyUnknown(ConsentError):
 
 
 class KeyStore(Protocol):
-    """Where the keys of persons are. Every method may block, and is safe to call from any thread."""
+    """Where the keys of persons are. Every method may block, and is safe to call from any thread.
 
-    def keys_for(self, subjects: Sequence[str]) -> list[PersonKey]:
-        """The key of each subject, in the order given, made where there was none, all or nothing.
+    All raise KeyStoreFailed if the store cannot be used.
+    """
 
-        They are durable before this returns. Raises KeyStoreFailed or WrongMasterKey.
+    def keys_for(self, wanted: Sequence[tuple[str, str]]) -> list[PersonKey]:
+        """The key of each (stream, subject), in the order given, made where there was none, all or nothing.
+
+        They are durable before this returns. Raises StreamErased for a stream that was erased, and
+        WrongMasterKey.
         """
 
     def key_of(self, key_id: str) -> bytes:
-        """The key of an id. Raises KeyErased, KeyUnknown, KeyStoreFailed or WrongMasterKey."""
+        """The key of an id. Raises KeyErased, KeyUnknown or WrongMasterKey."""
 
-    def destroy(self, subject: str) -> str | None:
-        """Destroy the subject's key, durably, and return its id; None if the subject has none.
+    def ref_of(self, subject: str) -> str:
+        """The ref of a person: 64 hexadecimal digits, the same for the same person, telling nothing of it."""
 
-        The same subject gets another key when it is next sealed. Raises KeyStoreFailed.
+    def keys_of_person(self, person: str) -> list[HeldKey]:
+        """The keys that stand for a person, by its ref, oldest first."""
+
+    def keys_of_stream(self, stream: str) -> list[str]:
+        """The ids of the keys that stand for a stream, oldest first."""
+
+    def erasures_of(self, person: str) -> list[int]:
+        """The positions at which a person was erased."""
+
+    def applied(self) -> Applied:
+        """How far the log's erasures are applied."""
+
+    def erase(self, erasures: Sequence[Erasure], applied: Applied) -> None:
+        """Destroy the keys of each: those it names, and for a stream every other that it has. Durable.
+
+        Each is kept in the list, and `applied` remembered, in the same commit. Erasing again changes nothing.
         """
+
+    def erasures(self) -> list[Noted]:
+        """Every erasure that was ever applied to this store, in the order in which they were."""
 
 
 class SqliteKeyStore:
@@ -95,26 +174,28 @@ class SqliteKeyStore:
         self._writing = Lock()
         self._create_private()
         with self._transaction() as database:
-            database.execute(STATEMENTS["create_master_check"])
-            database.execute(STATEMENTS["create_keys"])
+            for table in _TABLES:
+                database.execute(STATEMENTS[table])
             known = database.execute(STATEMENTS["read_master_check"]).fetchone()
             if known is None:
                 database.execute(STATEMENTS["insert_master_check"], (master.wrap(_CHECK, _CHECK),))
             elif master.unwrap(known[0], _CHECK) != _CHECK:
                 raise WrongMasterKey(f"the key store {path} belongs to another master key")
 
-    def keys_for(self, subjects: Sequence[str]) -> list[PersonKey]:
-        """See KeyStore. One commit for all new persons; none, and no wait, if there are none."""
-        persons = [self._master.person(subject) for subject in subjects]
+    # -- sealing ---------------------------------------------------------------------------------------------
+
+    def keys_for(self, wanted: Sequence[tuple[str, str]]) -> list[PersonKey]:
+        """See KeyStore. One commit for all new keys; none, and no wait, if there are none."""
+        places = [(stream, self._master.person(subject)) for stream, subject in wanted]
         with self._connection() as database:
-            known = {person: self._find(database, person) for person in persons}
+            known = {place: self._find(database, *place) for place in places}
         if not all(known.values()):
             with self._transaction() as database:
                 # Looked for again under the lock: another process may have made it meanwhile.
                 known = {
-                    person: self._find(database, person) or self._add(database, person) for person in persons
+                    place: self._find(database, *place) or self._add(database, *place) for place in places
                 }
-        found = [known[person] for person in persons]
+        found = [known[place] for place in places]
         return [key for key in found if key is not None]
 
     def key_of(self, key_id: str) -> bytes:
@@ -123,29 +204,79 @@ class SqliteKeyStore:
             row = database.execute(STATEMENTS["key_of_id"], (key_id,)).fetchone()
         if row is None:
             raise KeyUnknown(key_id)
-        person, wrapped = row
+        stream, person, wrapped = row
         if wrapped is None:
             raise KeyErased(key_id)
-        return self._master.unwrap(wrapped, _bound(key_id, person))
+        return self._master.unwrap(wrapped, _bound(key_id, stream, person))
 
-    def destroy(self, subject: str) -> str | None:
-        """See KeyStore."""
-        with self._transaction() as database:
-            rows = database.execute(STATEMENTS["destroy_key"], (self._master.person(subject),)).fetchall()
-        return rows[0][0] if rows else None
-
-    def _find(self, database: sqlite3.Connection, person: bytes) -> PersonKey | None:
-        row = database.execute(STATEMENTS["key_of_person"], (person,)).fetchone()
+    def _find(self, database: sqlite3.Connection, stream: str, person: bytes) -> PersonKey | None:
+        erased = database.execute(STATEMENTS["erasures_of_stream"], (stream,)).fetchone()
+        if erased is not None:
+            raise StreamErased(stream, erased[0])
+        row = database.execute(STATEMENTS["key_of_person_on_stream"], (person, stream)).fetchone()
         if row is None:
             return None
         key_id, wrapped = row
-        return PersonKey(key_id, self._master.unwrap(wrapped, _bound(key_id, person)))
+        return PersonKey(key_id, self._master.unwrap(wrapped, _bound(key_id, stream, person)))
 
-    def _add(self, database: sqlite3.Connection, person: bytes) -> PersonKey:
+    def _add(self, database: sqlite3.Connection, stream: str, person: bytes) -> PersonKey:
         made = PersonKey(secrets.token_hex(16), secrets.token_bytes(KEY_BYTES))
-        wrapped = self._master.wrap(made.key, _bound(made.key_id, person))
-        database.execute(STATEMENTS["insert_key"], (made.key_id, person, wrapped))
+        wrapped = self._master.wrap(made.key, _bound(made.key_id, stream, person))
+        database.execute(STATEMENTS["insert_key"], (made.key_id, stream, person, wrapped))
         return made
+
+    # -- erasing ---------------------------------------------------------------------------------------------
+
+    def ref_of(self, subject: str) -> str:
+        """See KeyStore. No I/O."""
+        return self._master.person(subject).hex()
+
+    def keys_of_person(self, person: str) -> list[HeldKey]:
+        """See KeyStore."""
+        with self._connection() as database:
+            rows = database.execute(STATEMENTS["keys_of_person"], (bytes.fromhex(person),)).fetchall()
+        return [HeldKey(*row) for row in rows]
+
+    def keys_of_stream(self, stream: str) -> list[str]:
+        """See KeyStore."""
+        with self._connection() as database:
+            return [row[0] for row in database.execute(STATEMENTS["keys_of_stream"], (stream,))]
+
+    def erasures_of(self, person: str) -> list[int]:
+        """See KeyStore."""
+        with self._connection() as database:
+            return [row[0] for row in database.execute(STATEMENTS["erasures_of_person"], (person,))]
+
+    def applied(self) -> Applied:
+        """See KeyStore."""
+        with self._connection() as database:
+            row = database.execute(STATEMENTS["read_applied"]).fetchone()
+        return Applied(0, "") if row is None else Applied(*row)
+
+    def erase(self, erasures: Sequence[Erasure], applied: Applied) -> None:
+        """See KeyStore."""
+        with self._transaction() as database:
+            for one in erasures:
+                database.executemany(STATEMENTS["destroy_key"], [(key_id,) for key_id in one.key_ids])
+                if one.stream:
+                    database.execute(STATEMENTS["destroy_keys_of_stream"], (one.stream,))
+                noted = (
+                    one.event_id,
+                    one.epoch,
+                    one.position,
+                    one.person or None,
+                    one.stream or None,
+                    one.event,
+                )
+                database.execute(STATEMENTS["insert_erasure"], noted)
+            database.execute(STATEMENTS["set_applied"], applied)
+
+    def erasures(self) -> list[Noted]:
+        """See KeyStore."""
+        with self._connection() as database:
+            return [Noted(*row) for row in database.execute(STATEMENTS["all_erasures"])]
+
+    # -- the file --------------------------------------------------------------------------------------------
 
     def _create_private(self) -> None:
         try:
@@ -189,6 +320,6 @@ class SqliteKeyStore:
             database.commit()
 
 
-def _bound(key_id: str, person: bytes) -> bytes:
-    """What a wrapped key is bound to: it opens in no other row."""
-    return key_id.encode() + b"\0" + person
+def _bound(key_id: str, stream: str, person: bytes) -> bytes:
+    """What a wrapped key is bound to: it opens in no other row. Ids and streams hold no zero byte."""
+    return key_id.encode() + b"\0" + stream.encode() + b"\0" + person

@@ -1,9 +1,11 @@
-"""`consent-ledger`: serve, migrate, and keys. Exit codes: 0 done, 1 failed, 2 wrong arguments or settings."""
+"""`consent-ledger`: serve, publish, migrate, keys; fsck, backup, restore, import, recover.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments; of fsck: 0 sound, 1 damaged, 2 not checked.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, TypeAlias
@@ -14,7 +16,8 @@ from consent_plumbing.migrations import MigrationRefused
 from consent_plumbing.process import EXIT_FAILED, EXIT_USAGE
 from consent_plumbing.settings import SettingsError
 
-from consent_ledger.commands import keys, serve
+from consent_ledger.commands import keys, publish, recovery, serve
+from consent_ledger.commands.telling import fail
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -39,7 +42,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     told = argparse.ArgumentParser(add_help=False)
     told.add_argument("--json", action="store_true", help="answer as one JSON object")
-    for family in (serve, keys):
+    for family in (serve, publish, keys, recovery):
         family.add(commands, told)
     return parser.parse_args(arguments)
 
@@ -50,17 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
         return code
     except SettingsError as error:
-        return _failed(arguments, "settings", str(error), EXIT_USAGE)
+        return fail(arguments, "settings", str(error), EXIT_USAGE)
     except ConsentError as error:
-        return _failed(arguments, error.code, error.detail, EXIT_FAILED)
+        return fail(arguments, error.code, error.detail, EXIT_FAILED)
     except _FAILURES as error:
-        return _failed(arguments, type(error).__name__, str(error) or "no answer in time", EXIT_FAILED)
-
-
-def _failed(arguments: argparse.Namespace, code: str, detail: str, exit_code: int) -> int:
-    said = json.dumps({"error": code, "detail": detail}) if arguments.json else f"consent-ledger: {detail}"
-    print(said, file=sys.stderr)
-    return exit_code
+        return fail(arguments, type(error).__name__, str(error) or "no answer in time", EXIT_FAILED)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sealing: personal data becomes a `Sealed` field before anything queues, stores or prints it.
 
-AES-256-GCM under the person's key. The stream, the event's id and the field's name are
+AES-256-GCM under the person's key for the stream. The stream, the event's id and the field's name are
 authenticated beside it, so that a sealed field proves nothing anywhere but where it was written.
 """
 
@@ -51,22 +51,28 @@ class Sealer:
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
+    def ref_of(self, subject: str) -> str:
+        """The ref of a person: see KeyStore."""
+        return self._keys.ref_of(subject)
+
     async def seal(self, subject: str, stream: str, event_id: UUID, field: str) -> Sealed:
         """`subject` sealed for one field; the person's key is durable before this returns.
 
         Raises ConsentError `too_large` above SUBJECT_BYTES_MAX, `invalid_value` for text that is no
-        Unicode, and what KeyStore.keys_for raises. A new person costs a durable write, a known one none.
+        Unicode, and what KeyStore.keys_for raises. A person new to the stream costs a durable write, a
+        known one none.
         """
         (sealed,) = await self.seal_many([(subject, Place(stream, event_id, field))])
         return sealed
 
     async def seal_many(self, subjects: Sequence[tuple[str, Place]]) -> list[Sealed]:
-        """Each subject sealed for its place, in the order given: one durable write for all new persons.
+        """Each subject sealed for its place, in the order given: one durable write for all new keys.
 
         Raises as `seal`, for all or none.
         """
         plain = [_encoded(subject) for subject, _ in subjects]
-        keys = await asyncio.to_thread(self._keys.keys_for, [subject for subject, _ in subjects])
+        wanted = [(place.stream, subject) for subject, place in subjects]
+        keys = await asyncio.to_thread(self._keys.keys_for, wanted)
         return [
             _sealed(key, data, place) for key, data, (_, place) in zip(keys, plain, subjects, strict=True)
         ]
@@ -74,7 +80,7 @@ class Sealer:
     async def unseal(self, sealed: Sealed, stream: str, event_id: UUID, field: str) -> str:
         """The subject, if the field stands where it was sealed.
 
-        Raises KeyErased for an erased person, Tampered for a field that was moved or changed, and
+        Raises KeyErased for an erased person or stream, Tampered for a field that was moved or changed, and
         what KeyStore.key_of raises besides.
         """
         key = await asyncio.to_thread(self._keys.key_of, sealed.key_id)

@@ -27,8 +27,55 @@ class KeyFileSettings(Settings, frozen=True, kw_only=True):
         return Path(self.master_key_file) if self.master_key_file else None
 
 
+class LogKeySettings(Settings, frozen=True, kw_only=True):
+    """What the commands for the log's key need."""
+
+    log_key_file: str = ""
+    """`CONSENT_LOG_KEY_FILE`: the Ed25519 seed (32 bytes, mode 0600) that signs checkpoints. Without it, the
+    seed itself is taken from `CONSENT_LOG_KEY` (base64; two, with a space between, while a key rotates)."""
+
+    signer_state_file: str
+    """`CONSENT_SIGNER_STATE_FILE`: the SQLite file in which the signer remembers what it signed; outside the
+    database and its backups."""
+
+    log_folder: str
+    """`CONSENT_LOG_FOLDER`: where tiles and checkpoints are published, and served from; made if missing."""
+
+    @property
+    def log_key_path(self) -> Path | None:
+        """The file of the log's key, None where the environment holds the key itself."""
+        return Path(self.log_key_file) if self.log_key_file else None
+
+
+class BackupSettings(Settings, frozen=True, kw_only=True):
+    """What `backup` needs: `CONSENT_DATABASE_URL`, `CONSENT_ORIGIN`, and `CONSENT_LOG_FOLDER`."""
+
+    log_folder: str
+
+
+class RecoverySettings(LogKeySettings, frozen=True, kw_only=True):
+    """What `recover` needs beside `CONSENT_NATS_URL`."""
+
+    replica_folder: str = ""
+    """`CONSENT_REPLICA_FOLDER`: where this host's replica is, which may know that more was recorded."""
+
+
+class PublisherSettings(LogKeySettings, frozen=True, kw_only=True):
+    """All that publishing needs. It reads no other key than the log's."""
+
+    witness_policy_file: str = ""
+    """`CONSENT_WITNESS_POLICY_FILE`: a C2SP tlog-policy with the addresses of the witnesses that are asked to
+    cosign; without it nobody is."""
+
+    metrics_port: int = 0
+    """`CONSENT_METRICS_PORT`: where Prometheus finds the publisher's `/metrics`; 0: nowhere."""
+
+
 class LedgerSettings(KeyFileSettings, frozen=True, kw_only=True):
     """All that serving needs."""
+
+    log_folder: str
+    """`CONSENT_LOG_FOLDER`: where the publisher's tiles and checkpoints are, which are served from it."""
 
     keystore_file: str
     """`CONSENT_KEYSTORE_FILE`: the SQLite file of personal keys, outside the database and its backups."""

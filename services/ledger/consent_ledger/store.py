@@ -17,6 +17,7 @@ from consent_domain.instants import Micros, micros, moment_of
 from consent_plumbing.postgres import Connection, Pool, acquire
 
 from consent_ledger.database import STATEMENTS
+from consent_ledger.log.seams import Entry
 from consent_ledger.seams import (
     Answered,
     CommitUnknown,
@@ -278,6 +279,19 @@ class PostgresStore:
         with _translated():
             async with acquire(self._pool) as connection:
                 return _stored(await connection.fetch(STATEMENTS["events_after"], after, rows_max))
+
+    async def entries_after(self, after: int, rows_max: int) -> list[Entry]:
+        """See log.seams.LogStore."""
+        with _translated():
+            async with acquire(self._pool) as connection:
+                rows = await connection.fetch(STATEMENTS["entries_after"], after, rows_max)
+        return [Entry(row["position"], row["stream"], row["body"], row["leaf_hash"]) for row in rows]
+
+    async def events_of_stream(self, stream: str) -> list[Stored]:
+        """See log.seams.LogStore."""
+        with _translated():
+            async with acquire(self._pool) as connection:
+                return _stored(await connection.fetch(STATEMENTS["events_of_streams"], [stream]))
 
     async def stream_of_request(self, request: UUID) -> str | None:
         """See seams.Store."""

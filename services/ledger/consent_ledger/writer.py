@@ -1,7 +1,8 @@
 """The writer: what the API calls to have commands decided and recorded.
 
-Before the queue it makes ids, seals personal data and looks up where a request lives; after the
-commit it waits, for a command that narrows, until this host's replica denies too.
+Before the queue it makes ids, seals personal data and looks up where a request lives and which keys an
+erasure destroys; after the commit it sees to it that they are, and waits, for a command that narrows,
+until this host's replica denies too.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from hashlib import sha256
 from uuid import UUID
 
 import msgspec
+import structlog
 from consent_domain import commands
-from consent_domain.commands import Applicant, Command
+from consent_domain.commands import Applicant, Command, ErasePerson, EraseWorkspace
 from consent_domain.errors import ConsentError
-from consent_domain.events import RecordedBy, Sealed
+from consent_domain.events import RecordedBy
 from consent_domain.handle import ids_needed, primary_stream, streams_of
 from msgspec.structs import replace
 
 from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer, Submission, Waiting
+from consent_ledger.erasures import Erasures
 from consent_ledger.outcome import Outcome, refused
 from consent_ledger.sealing import Sealer
 from consent_ledger.seams import Ids, Key, Store, StoreUnavailable
@@ -31,6 +34,8 @@ SUBJECT_FIELD = "requester"
 VISIBLE_SECONDS_MAX = 0.25
 POLL_SECONDS = 0.002
 REQUESTS_MAX = 100_000
+MEANWHILE_MAX = 8
+"""How often an erasure is repeated for a person who goes on acting while it is recorded."""
 
 NARROWING: frozenset[type[Command]] = frozenset(
     {
@@ -44,11 +49,13 @@ NARROWING: frozenset[type[Command]] = frozenset(
         commands.RefuseOptIn,
         commands.WithdrawOptIn,
         commands.SuspendPurpose,
+        commands.EraseWorkspace,
     }
 )
 """Commands after which something may be denied that was permitted: their answer says whether it is yet."""
 
 _encode = msgspec.json.Encoder().encode
+_log = structlog.get_logger()
 
 
 class Writer:
@@ -59,6 +66,7 @@ class Writer:
         committer: Committer,
         store: Store,
         sealer: Sealer,
+        erasures: Erasures,
         ids: Ids,
         replica_position: Callable[[], int],
     ) -> None:
@@ -66,6 +74,7 @@ class Writer:
         self._committer = committer
         self._store = store
         self._sealer = sealer
+        self._erasures = erasures
         self._ids = ids
         self._replica_position = replica_position
         self._requests: OrderedDict[str, str] = OrderedDict()
@@ -161,19 +170,23 @@ class Writer:
             event_ids=self._ids.next(ids_needed(command)),
             waiting=waiting,
             expected_version=expected_version,
-            key=None if key is None or dry_run else Key(principal.id, key),
+            key=None if key is None or dry_run else Key(principal.id, _digest(key)),
             dry_run=dry_run,
         )
+        applicant: Applicant | None = getattr(command, "applicant", None)
+        person = self._sealer.ref_of(applicant.subject) if applicant and applicant.subject else ""
         try:
             named = getattr(command, "request", "") or getattr(command, "opt_in", "")
             if named:
                 submission.request_stream = await self.stream_of_request(named)
             submission.streams = streams_of(command, submission.request_stream)
             await self._seal(submission)
+            if isinstance(command, ErasePerson | EraseWorkspace):
+                submission.key_ids = await self._erasures.key_ids(command)
         except ConsentError as error:
             submission.settle(refused(error))
         if submission.key is not None:
-            submission.body_hash = _body_hash(submission.command, submission.sealed)
+            submission.body_hash = _body_hash(submission.command, person)
         return submission
 
     async def _seal(self, submission: Submission) -> None:
@@ -195,6 +208,9 @@ class Writer:
         for submission in submissions:
             outcome = submission.outcome
             assert outcome is not None, "what was waited for is settled"
+            if _erases(submission, outcome):
+                destroyed = await self._destroy(submission, outcome)
+                outcome = replace(outcome, answer={**outcome.answer, "destroyed": destroyed})
             settled.append(outcome)
             if outcome.last_position:
                 if isinstance(submission.command, commands.RequestOptOut | commands.RequestOptIn):
@@ -211,6 +227,43 @@ class Writer:
             for submission, outcome in zip(submissions, settled, strict=True)
         ]
 
+    async def _destroy(self, submission: Submission, outcome: Outcome) -> bool:
+        """Whether what an erasure erased is destroyed; if not, it goes on by itself."""
+        try:
+            await self._erasures.apply()
+            if isinstance(submission.command, ErasePerson) and outcome.last_position and not outcome.replayed:
+                return await self._erase_meanwhile(submission)
+        except ConsentError as error:
+            _log.error("erasures_not_applied", error=error.code, detail=error.detail)
+            return False
+        return True
+
+    async def _erase_meanwhile(self, submission: Submission) -> bool:
+        """Erase what the person did on another stream while the erasure waited to be recorded.
+
+        It was sealed under a key that the erasure does not name, as are the keys of somebody with more than
+        one erasure can name. So nothing from before the last one can be read. False if it does not end.
+        """
+        for _ in range(MEANWHILE_MAX):
+            key_ids = await self._erasures.key_ids(submission.command)
+            if not key_ids:
+                return True
+            waiting = Waiting(1)
+            again = Submission(
+                command=submission.command,
+                recorded_by=submission.recorded_by,
+                role=submission.role,
+                event_ids=self._ids.next(ids_needed(submission.command)),
+                waiting=waiting,
+                expected_version=None,
+                key=None,
+                dry_run=False,
+            )
+            again.key_ids = key_ids
+            await self._settled([again], waiting)
+            await self._erasures.apply()
+        return False
+
     async def _replica_reaches(self, position: int) -> int:
         """Where the replica is once it reached `position`, or after VISIBLE_SECONDS_MAX."""
         deadline = asyncio.get_running_loop().time() + VISIBLE_SECONDS_MAX
@@ -221,7 +274,18 @@ class Writer:
         return reached
 
 
-def _body_hash(command: Command, sealed: Sealed | None) -> bytes:
-    """SHA-256 of what the command says. Of the person it takes the key's id only: a hash can be guessed."""
-    person = "" if sealed is None else sealed.key_id
+def _erases(submission: Submission, outcome: Outcome) -> bool:
+    """Whether somebody is erased by this command, or was before it; a proposal and a dry run erase nobody."""
+    if outcome.error_code or outcome.dry_run:
+        return False
+    return isinstance(submission.command, ErasePerson) or outcome.answer.get("erased") is True
+
+
+def _digest(key: str) -> str:
+    """What is kept of an Idempotency-Key, for ever: clients make keys of addresses and names."""
+    return sha256(key.encode()).hexdigest()
+
+
+def _body_hash(command: Command, person: str) -> bytes:
+    """SHA-256 of what the command says. Of the person it takes the ref only: a plain hash can be guessed."""
     return sha256(_encode(command) + person.encode()).digest()

@@ -1,7 +1,8 @@
 """Rebuilding a view: the next generation beside the live one, compared, and switched in one transaction.
 
 1. An empty table `<view>_next` and its cursor, leased to this process.
-2. The log up to the head as it is now, split by hash of the stream, copied out, folded, and copied in.
+2. The log up to the head as it is now, split by hash of the stream, copied out, folded, and copied in;
+   not for a view that reads more than the log: that is left to the consumer.
 3. Indexes; then the ordinary consumer brings it up to the head.
 4. Compared with the live one. A difference means that one of the two is wrong: without
    `accept_differences` the next generation is thrown away.
@@ -88,12 +89,13 @@ async def _built(
     async with connected(pool) as connection:
         upto = await connection.fetchval(STATEMENTS["read_head_position"])
     async with _renewed(store, view, owner):
-        parts = await _parts(database_url, view, owner, upto, processes)
+        parts = [] if view.reads_beside else await _parts(database_url, view, owner, upto, processes)
         async with connected(pool) as connection:
             await connection.execute(STATEMENTS["index_next"], view.name)
-        cursor = await store.take_lease(view.name, owner)
-        if cursor is None or not await store.move(view.name, owner, Cursor(0, cursor.generation), upto):
-            raise LeaseLost(f"{view.name}{NEXT} is another's")
+        if not view.reads_beside:
+            cursor = await store.take_lease(view.name, owner)
+            if cursor is None or not await store.move(view.name, owner, Cursor(0, cursor.generation), upto):
+                raise LeaseLost(f"{view.name}{NEXT} is another's")
         consumer = Consumer(Table(view, store), store, MonotonicClock(), Hints(""), owner)
         await _caught_up(consumer)
         async with connected(pool) as connection:

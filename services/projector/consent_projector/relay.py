@@ -21,7 +21,7 @@ from datetime import datetime
 
 import msgspec
 from consent_domain.envelope import stream_of
-from consent_plumbing.nats import Message, StreamEnd
+from consent_plumbing.nats import STREAM, Message, StreamEnd
 
 from consent_projector.seams import Bus, Clock, Cursor, Fault, OutOfOrder, Store
 from consent_projector.stored import Stored
@@ -37,8 +37,8 @@ EVENTS_MAX = 256
 class StreamDisagrees(Exception):
     """The stream ends with an event that the ledger does not hold: it was filled from a lost history.
 
-    Nothing is published until either the ledger has it again (`consent-ledger recover`), or the stream is
-    deleted by hand, and so filled again.
+    It may be the only place that still holds it, so nothing is published until either the ledger has taken
+    it back (`consent-ledger recover --from-jetstream`), or the stream is deleted by hand, and filled again.
     """
 
 
@@ -66,11 +66,17 @@ class Relay:
         self._fill_from = fill_from
         self._created: datetime | None = None
         self._sequence: int | None = None
+        self._at = 0
         self._watched = 0.0
 
     async def check(self, owner: str, cursor: Cursor) -> Cursor | None:
-        """Look at the stream's end if it is not known, and once a second: nobody tells of a deleted one."""
+        """Look at the stream's end if it is not known, and once a second: nobody tells of a deleted one.
+
+        A cursor that is not where this relay left it was moved by another, or began again.
+        """
         now = self._clock.monotonic()
+        if cursor.position != self._at:
+            self._sequence = self._created = None
         if self._sequence is not None and now - self._watched < WATCH_SECONDS:
             return cursor
         end = await self._bus.stream_end()
@@ -81,7 +87,7 @@ class Relay:
         position = await self._position_at(end, cursor)
         if position != cursor.position and not await self._store.move(self.name, owner, cursor, position):
             return None
-        self._created, self._sequence = end.created, end.sequence
+        self._created, self._sequence, self._at = end.created, end.sequence, position
         return Cursor(position, cursor.generation)
 
     async def _position_at(self, end: StreamEnd, cursor: Cursor) -> int:
@@ -93,7 +99,9 @@ class Relay:
         ours = await self._store.events_after(position - 1, 1) if position else []
         if not ours or ours[0].body != end.last:
             raise StreamDisagrees(
-                f"the stream ends with an event at {position} that the ledger does not hold"
+                f"the stream ends with an event at {position} that the ledger does not hold: either take it "
+                "back (consent-ledger recover --from-jetstream), or, if a new epoch has begun without it, "
+                f"delete the stream {STREAM}: it is made again and filled from the ledger"
             )
         return position
 
@@ -112,7 +120,7 @@ class Relay:
         upto = events[-1].position
         if not await self._store.move(self.name, owner, cursor, upto):
             return None
-        self._sequence = sequence + len(events)
+        self._sequence, self._at = sequence + len(events), upto
         return Cursor(upto, cursor.generation), faults
 
 

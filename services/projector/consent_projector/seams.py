@@ -46,7 +46,8 @@ class View(NamedTuple):
     `keys` gives the parameters of `load` for a batch; None where rows need not be known to go on.
     `fold` is pure: rows as they were before the first of `events`, in order, to rows as they are after
     the last. `splits`: whether each row depends on the events of one stream, or is the book, so that a
-    rebuild may be split over processes (see `database/statements/events_of_part.sql`).
+    rebuild may be split over processes (see `database/statements/events_of_part.sql`). `reads_beside`:
+    what it loads is more than its own rows, so that a rebuild takes its ordinary consumer.
     """
 
     name: str
@@ -54,13 +55,18 @@ class View(NamedTuple):
     keys: Callable[[Sequence[Stored]], tuple[list[str], ...]] | None
     fold: Callable[[Iterable[Row], Iterable[Stored]], Changes]
     splits: bool
+    reads_beside: bool = False
 
 
 class Store(Protocol):
     """The ledger's events to read, and the views to write. Any call may raise `Unavailable`."""
 
     async def take_lease(self, view: str, owner: str) -> Cursor | None:
-        """Take the lease of a view for `LEASE_SECONDS`, or renew it; None while another owner holds it."""
+        """Take the lease of a view for `LEASE_SECONDS`, or renew it; None while another owner holds it.
+
+        A view that was folded from a history which the ledger has not any more, as it was restored, is
+        emptied, and its cursor stands at 0, in another generation.
+        """
         ...
 
     async def release_lease(self, view: str, owner: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
+import structlog
 from consent_plumbing.postgres import Connection, Pool, acquire
 
 from consent_projector.database import STATEMENTS
@@ -21,6 +22,8 @@ ROLE = "consent_projector"
 """The role of every connection: it reads the ledger and writes views, and nothing else."""
 NEXT = "_next"
 """What the table and the cursor of a view's next generation are called after its name."""
+
+_log = structlog.get_logger()
 
 
 class PostgresStore:
@@ -34,6 +37,9 @@ class PostgresStore:
         """As `Store.take_lease`."""
         async with connected(self._pool) as connection:
             row = await connection.fetchrow(STATEMENTS["take_lease"], view + self._suffix, owner, LEASE)
+            if row is not None and not row["is_of_ledger"]:
+                _log.warning("view_of_another_history", view=view + self._suffix, position=row["position"])
+                row = await connection.fetchrow(STATEMENTS["start_over"], view + self._suffix, owner)
         return None if row is None else Cursor(row["position"], row["generation"])
 
     async def release_lease(self, view: str, owner: str) -> None:

@@ -76,7 +76,7 @@ class Story:
 
     def open(self) -> None:
         """Start everything, and take the keys."""
-        self._tell.note("starting PostgreSQL, NATS, the projector and the ledger …")
+        self._tell.note("starting PostgreSQL, NATS, the projector, the publisher and the ledger …")
         seconds = self._stage.start()
         self._tell.note(f"ready after {seconds:.1f} s")
         self._connect()
@@ -400,7 +400,8 @@ class Story:
         before, position = self._asked_again(), self._position()
         count = self._stage.kill()
         self._tell.asked(
-            f"kill -9 of all {count} processes: PostgreSQL, NATS, the ledger, the projector, consent-local"
+            f"kill -9 of all {count} processes: PostgreSQL, NATS, the ledger, the projector, the publisher, "
+            "consent-local"
         )
         seconds = self._stage.start()
         self._connect()

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING
 import asyncpg
 from consent_domain.errors import ConsentError
 from consent_domain.identifiers import require_id
+from consent_gate.seeds import make_seed
 from consent_plumbing.postgres import open_pool
 from consent_plumbing.settings import load
 
 from consent_ledger import api_keys
+from consent_ledger.commands import log_keys
 from consent_ledger.commands.telling import say
-from consent_ledger.key_files import load_signer, make_feed_key
+from consent_ledger.key_files import load_signer
+from consent_ledger.log.keys import make_log_key
+from consent_ledger.log.signer import SignerState
 from consent_ledger.master_key import ensure_master_key
-from consent_ledger.settings import KeyFileSettings, ToolSettings
+from consent_ledger.settings import KeyFileSettings, LogKeySettings, ToolSettings
 
 if TYPE_CHECKING:
     from consent_ledger.main import Commands
@@ -33,6 +37,11 @@ def add(commands: Commands, told: argparse.ArgumentParser) -> None:
     create.add_argument("--workspace", help="the workspace that an owner's key is bound to")
     create.add_argument("--organisation", help="the organisation that an owner's key is bound to")
     create.add_argument("--principal", help="the person; keys of one person name the same (the key itself)")
+    create.add_argument(
+        "--may-unseal",
+        action="store_true",
+        help="let an auditor look at sealed fields; each look is recorded",
+    )
     create.set_defaults(run=_create)
     listing = key_commands.add_parser("list", help="list the API keys, without their secrets", parents=[told])
     listing.set_defaults(run=_list)
@@ -42,9 +51,10 @@ def add(commands: Commands, told: argparse.ArgumentParser) -> None:
     feed = key_commands.add_parser("feed", help="show the public key that gates pin", parents=[told])
     feed.set_defaults(run=_feed)
     files = key_commands.add_parser(
-        "files", help="make the feed's and the master key's files, if missing", parents=[told]
+        "files", help="make the feed's, the log's and the master key's files, if missing", parents=[told]
     )
     files.set_defaults(run=_files)
+    log_keys.add(key_commands, told)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -57,7 +67,12 @@ def _create(arguments: argparse.Namespace) -> int:
         pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
         async with pool, pool.acquire(timeout=5) as connection:
             return await api_keys.create_key(
-                connection, arguments.role, arguments.name, scopes[0] if scopes else None, arguments.principal
+                connection,
+                arguments.role,
+                arguments.name,
+                scopes[0] if scopes else None,
+                arguments.principal,
+                arguments.may_unseal,
             )
 
     key = asyncio.run(create())
@@ -77,6 +92,7 @@ def _list(arguments: argparse.Namespace) -> int:
             "scope": f"{row['scope_kind']}/{row['scope_id']}" if row["scope_kind"] else "",
             "name": row["name"],
             "principal": row["principal"],
+            "mayUnseal": row["may_unseal"],
             "createdAt": row["created_at"].isoformat(),
             "revokedAt": row["revoked_at"].isoformat() if row["revoked_at"] else "",
         }
@@ -84,6 +100,7 @@ def _list(arguments: argparse.Namespace) -> int:
     ]
     lines = [
         f"{key['prefix']}  {key['role']:9} {key['scope'] or '-':24} {key['name']}"
+        + ("  may unseal" if key["mayUnseal"] else "")
         + (f"  revoked {key['revokedAt']}" if key["revokedAt"] else "")
         for key in listed
     ]
@@ -108,10 +125,12 @@ def _feed(arguments: argparse.Namespace) -> int:
 
 
 def _files(arguments: argparse.Namespace) -> int:
-    settings = load(KeyFileSettings)
+    settings, log = load(KeyFileSettings), load(LogKeySettings)
     feed, master = Path(settings.feed_key_file), settings.master_key_path
-    made = [str(path) for path in (feed, master) if path is not None and not path.exists()]
-    make_feed_key(feed)
+    made = [str(path) for path in (feed, master, log.log_key_path) if path is not None and not path.exists()]
+    make_seed(feed)
+    if log.log_key_path is not None:
+        make_log_key(log.log_key_path, SignerState(Path(log.signer_state_file)), log.origin)
     if master is not None:
         ensure_master_key(master)
     return say(arguments, {"made": made}, f"made {', '.join(made)}" if made else "the key files are there")

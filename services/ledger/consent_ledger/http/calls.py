@@ -66,6 +66,8 @@ class Operation:
     """The message of the answer; None where it is no JSON."""
     answer_type: str = JSON
     statuses: tuple[int, ...] = (200,)
+    unseals: bool = False
+    """The key needs the right to unseal beside its role."""
     writes: bool = False
     """It takes `Idempotency-Key`, `If-Match` and `?dryRun=`."""
     refusals: tuple[str, ...] = ()
@@ -137,14 +139,14 @@ class Call:
     def number(self, name: str, default: int, lowest: int, highest: int) -> int:
         """A whole number of the query within its bounds. Raises ConsentError `malformed`."""
         given = self.query.get(name)
-        if given is None:
-            return default
-        if (
-            not (given.isascii() and given.isdigit() and len(given) <= 19)
-            or not lowest <= int(given) <= highest
-        ):
-            raise ConsentError("malformed", f"{name} is a whole number from {lowest} to {highest}")
-        return int(given)
+        return default if given is None else whole_number(given, name, lowest, highest)
+
+
+def whole_number(text: str, name: str, lowest: int, highest: int) -> int:
+    """A whole number within its bounds. Raises ConsentError `malformed`."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19) or not lowest <= int(text) <= highest:
+        raise ConsentError("malformed", f"{name} is a whole number from {lowest} to {highest}")
+    return int(text)
 
 
 def named(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -167,6 +169,8 @@ def authorise(worker: Worker, operation: Operation, headers: Headers) -> Princip
         return None
     principal = worker.keys.authenticate(headers.get(b"authorization"))
     permissions.require_role(principal, operation.roles)
+    if operation.unseals:
+        permissions.require_unsealing(principal)
     return principal
 
 
@@ -189,7 +193,8 @@ def query_of(operation: Operation, query_string: bytes) -> dict[str, str]:
     for name, value in pairs:
         if name not in taken or name in query:
             known = ", ".join(sorted(taken)) or "none"
-            raise ConsentError("malformed", f"the query names {name[:64]!r}; once each it may name: {known}")
+            what = repr(name) if name.isidentifier() and len(name) <= 64 else "something else"
+            raise ConsentError("malformed", f"the query names {what}; once each it may name: {known}")
         words = taken[name].schema.get("enum")
         if words is not None and value not in words:
             raise ConsentError("malformed", f"{name} is one of {', '.join(words)}")

@@ -12,11 +12,12 @@ from datetime import datetime
 from uuid import uuid4
 
 import msgspec
-from consent_domain.decide import Collected
+from consent_domain.decide import Collected, Decision
 from consent_domain.errors import ConsentError
-from consent_domain.identifiers import Token, parse_token
-from consent_domain.instants import Micros, micros, parse_rfc3339, rfc3339
-from consent_domain.reasons import sentence
+from consent_domain.grounds import Reason
+from consent_domain.identifiers import parse_token
+from consent_domain.instants import micros, rfc3339
+from consent_domain.reasons import named, sentence
 from consent_gate.answers import Answer as GateAnswer
 from consent_gate.answers import (
     BatchAnswer,
@@ -140,13 +141,14 @@ async def _from_the_log(call: Call, asked: CheckRequest, workspaces: Sequence[st
         asked.purpose,
         tuple(asked.categories),
         None if asked.collected is None else _range(_when(asked.collected)),
-        _known_at(asked.known_at) if asked.known_at else None,
-        parse_rfc3339(asked.as_of) if asked.as_of else None,
+        time_travel.parse_when(asked.known_at or None, asked.as_of or None),
     )
-    past = await time_travel.answer(call.worker.pool, question)
-    decision = past.decision
+    past = await time_travel.answer(call.worker.pool, call.worker.books, question)
+    decision, answer = past.decision, "permit" if past.decision.permit else "deny"
+    if call.worker.halting():
+        decision, answer = Decision(False, "unknown", (Reason("halted"),), "", ()), "undecided"
     return CheckAnswer(
-        decision="permit" if decision.permit else "deny",
+        decision=answer,
         standing=decision.standing,
         reasons=[wire_reason(reason) for reason in decision.reasons],
         policy_version=decision.policy_version,
@@ -155,12 +157,8 @@ async def _from_the_log(call: Call, asked: CheckRequest, workspaces: Sequence[st
         staleness_ms=None,
         permitted_collected=[wire_window(window) for window in decision.windows],
         decision_id=str(uuid4()),
-        sentence=sentence(decision, ", ".join(workspaces), asked.purpose),
+        sentence=sentence(decision, named(workspaces), asked.purpose),
     )
-
-
-def _known_at(text: str) -> Token | Micros:
-    return parse_token(text) if "/" in text else parse_rfc3339(text)
 
 
 def _range(when: When) -> Collected:

@@ -7,6 +7,7 @@ description cannot say anything else than what happens; examples are read by tho
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -30,6 +31,15 @@ Every answer that rests on the log carries a token, `origin/epoch/position` (als
 Positions and 64-bit integers are strings. Refusals are RFC 9457 problems with a stable `code`.
 Send `Idempotency-Key` with writes: the same key settles an outcome that got lost, for ever.
 """
+_ID_PATTERN = "^[A-Za-z0-9._-]{1,128}$"
+_PATH_PATTERNS = {
+    "position": "^[0-9]{1,19}$",
+    "epoch": "^[1-9][0-9]{0,9}$",
+    "level": "^[0-9]{1,2}$",
+    "sha256": "^[0-9a-f]{64}$",
+    "number": r"^(x[0-9]{3}/)*[0-9]{3}(\.p/[1-9][0-9]{0,2})?$",
+}
+"""What is no id. A number of a tile is the rest of the path, slashes included."""
 _EVERYWHERE = ("malformed", "internal", "unavailable")
 _WITH_KEY = ("unauthenticated", "forbidden")
 _WITH_BODY = ("too_deep", "too_large", "unsupported_media_type", "invalid_id", "invalid_time")
@@ -135,14 +145,22 @@ def _described(path: str, method: str, operation: Operation) -> dict[str, Any]:
 def _who(operation: Operation) -> str:
     if operation.is_public:
         return "Open to everybody."
+    right = " The key must have the right to unseal." if operation.unseals else ""
     own = " An owner: its own only; another tenant's is answered 404." if "owner" in operation.roles else ""
-    return f"Roles: {', '.join(sorted(operation.roles))}.{own}"
+    return f"Roles: {', '.join(sorted(operation.roles))}.{right}{own}"
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    schema = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"}
-    return [{"name": name, "in": "path", "required": True, "schema": schema} for name in names]
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": _PATH_PATTERNS.get(name, _ID_PATTERN)},
+        }
+        for name in names
+    ]
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -208,12 +226,16 @@ def _answer_schema(operation: Operation) -> dict[str, Any]:
 
 def _codes_by_status(operation: Operation) -> dict[int, list[str]]:
     if operation.is_public:
-        return {STATUS["internal"]: ["internal"]}
+        return _by_status(("internal", *operation.refusals))
     codes = [*_EVERYWHERE, *_WITH_KEY, *operation.refusals]
     codes += _WITH_BODY if operation.body is not None else ()
     codes += _WITH_WRITE if operation.writes else ()
     if operation.writes and operation.id != "runCommands":
         codes.append("version_conflict")
+    return _by_status(codes)
+
+
+def _by_status(codes: Iterable[str]) -> dict[int, list[str]]:
     grouped: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         grouped.setdefault(STATUS[code], []).append(code)

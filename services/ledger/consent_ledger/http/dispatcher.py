@@ -1,15 +1,17 @@
 """The hot paths, answered in front of Litestar by the same operations, calls and functions.
 
-Checks, batches and single appends are asked so often that routing them through the framework would
+Checks, batches, single appends and proofs are asked so often that routing them through the framework would
 halve what a worker answers. Nothing but the way in differs: the application's own route table gives
 the operation, `admit` authorises and reads, and the function that the route calls answers.
+
+HEAD is answered here too, as GET is and without the body (RFC 9110 §9.3.2).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from consent_domain.errors import ConsentError
 
@@ -25,48 +27,66 @@ Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Function: TypeAlias = Callable[[Call], Awaitable[Answer]]
 
-_OPT_OUT_PREFIX = "/v1/workspaces/"
-_OPT_OUT_SUFFIX = "/opt-outs"
-OPT_OUT_PATH = "/v1/workspaces/{workspace}/opt-outs"
+
+class _WithId(NamedTuple):
+    """A path that is `prefix`, an id called `name`, and `suffix`."""
+
+    method: str
+    prefix: str
+    name: str
+    suffix: str
+    found: tuple[Operation, Function]
+
+
+def _with_id(method: str, path: str, found: tuple[Operation, Function]) -> _WithId:
+    prefix, _, rest = path.partition("{")
+    name, _, suffix = rest.partition("}")
+    return _WithId(method, prefix, name, suffix, found)
 
 
 class Dispatcher:
     """An ASGI application: hot paths here, everything else behind it."""
 
-    def __init__(self, behind: Any, hot: dict[str, tuple[Operation, Function]]) -> None:
-        """`behind`: an ASGI application. `hot`: path (as in the API's description) → what its POST does."""
+    def __init__(self, behind: Any, hot: dict[tuple[str, str], tuple[Operation, Function]]) -> None:
+        """`behind`: an ASGI application. `hot`: method and path (as in the API's description, with one
+        parameter at most, that is an id) → what it does."""
         self.behind = behind
-        self._hot = hot
-        self._opt_out = hot[OPT_OUT_PATH]
+        self._hot = {place: found for place, found in hot.items() if "{" not in place[1]}
+        self._with_id = [_with_id(*place, found) for place, found in hot.items() if "{" in place[1]]
         self.worker: Worker | None = None
         """Set once the process has started."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it (and the lifespan) on."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            path: str = scope["path"]
-            found = self._hot.get(path)
-            if found is not None:
-                await self._answer(*found, scope, {}, receive, send)
-                return
-            if path.startswith(_OPT_OUT_PREFIX) and path.endswith(_OPT_OUT_SUFFIX):
-                workspace = path[len(_OPT_OUT_PREFIX) : -len(_OPT_OUT_SUFFIX)]
-                if workspace and "/" not in workspace:
-                    await self._answer(*self._opt_out, scope, {"workspace": workspace}, receive, send)
-                    return
-        if scope["type"] == "http":
-            await self._pass_on(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await self.behind(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        found = self._hot.get((method, path))
+        if found is not None:
+            await self._answer(*found, scope, {}, receive, send)
+            return
+        for one in self._with_id:
+            if method == one.method and path.startswith(one.prefix) and path.endswith(one.suffix):
+                given = path[len(one.prefix) : -len(one.suffix)]
+                if given and "/" not in given:
+                    await self._answer(*one.found, scope, {one.name: given}, receive, send)
+                    return
+        await self._pass_on(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         status = 500
+        asks_for_head = scope["method"] == "HEAD"
+        if asks_for_head:
+            scope = {**scope, "method": "GET"}
 
         async def noticing(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif asks_for_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:

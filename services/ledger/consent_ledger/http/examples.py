@@ -55,7 +55,42 @@ _OPT_IN: dict[str, Any] = {
 _NOTICE: dict[str, Any] = {"givenAt": "2026-01-30T09:00:00Z", "channel": "console", "textSha256": _SHA256}
 _STAFF_STEP: dict[str, Any] = {**_APPLIED, "request": _REQUEST, "state": "acknowledged", "visible": True}
 
+_MANIFEST: dict[str, Any] = {
+    "format": "consent-manifest.v1",
+    "run": "ranker-2026-02-01",
+    "purpose": "search_ranking.train",
+    "categories": ["messages"],
+    "token": _TOKEN,
+    "at": "2026-01-31T09:00:00.000001Z",
+    "policyVersion": "2026-01",
+    "mode": "replica",
+    "collected": "unstated",
+    "workspaces": "2",
+    "setSha256": "b1e5c6b2aa3cd0bb5ca7cc4e8c41dc4b3bd1ab0d2a4a0be3c39ddc3a4b1c0f5e",
+    "outputs": [{"kind": "model", "uri": "models:/ranker", "version": "7"}],
+    "parents": ["clicks-2026-01-31"],
+    "code": "git:4f2a9c1",
+    "rowsIn": "120000",
+    "rowsOut": "118204",
+    "reasons": {"defaulted_on": "118204", "opted_out": "1796"},
+}
+
 BODIES: dict[str, dict[str, Any]] = {
+    "registerRun": {
+        "one": {
+            "manifest": _MANIFEST,
+            "set": "AQAAAAAAAAAAAAAAOjAAAAEAAAAAAAEAEAAAAAUACQA=",
+        }
+    },
+    "dischargeRun": {
+        "retrained": {
+            "action": "retrained",
+            "through": _TOKEN,
+            "outputs": ["models:/ranker"],
+            "evidence": "Version 8 was trained without these workspaces; version 7 was deleted.",
+        }
+    },
+    "recipientApplied": {"one": {"token": _TOKEN}},
     "check": {
         "one": {
             "workspace": "acme",
@@ -111,6 +146,11 @@ BODIES: dict[str, dict[str, Any]] = {
             "notice": {**_NOTICE, "channel": "email"},
         }
     },
+    "eraseWorkspace": {"either person": {"reason": "the contract ended a year ago"}},
+    "keepText": {"markdown": {"text": "# Principles\n\nWe do not train on your messages."}},
+    "findPerson": {"by address": {"subject": "dana@example.com"}},
+    "erasePerson": {"one": {}, "for somebody": {"onBehalfOf": "key-0123abcd"}},
+    "unsealEvent": {"one": {"reason": "case 17: who asked for this opt-out?"}},
     "suspendPurpose": {"one": {"reason": "an inquiry by the regulator"}},
     "resumePurpose": {"one": {"reason": "the inquiry has ended"}},
     "runCommands": {
@@ -260,6 +300,46 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "optOrganisationOut": {"denied at once": _OPT_OUT_ANSWER},
     "processOptOut": {"one": {**_STAFF_STEP, "state": "processed"}},
     "acknowledgeOptOut": {"one": _STAFF_STEP},
+    "eraseWorkspace": {
+        "proposed": {**_APPLIED, "workspace": "acme", "proposed": True, "visible": True},
+        "erased": {
+            **_APPLIED,
+            "workspace": "acme",
+            "erased": True,
+            "keys": 3,
+            "destroyed": True,
+            "visible": True,
+        },
+    },
+    "findPerson": {
+        "one": {"person": _SHA256, "streams": ["workspace/acme", "workspace/globex"], "erasedAt": ["871"]}
+    },
+    "erasePerson": {"erased": {**_APPLIED, "person": _SHA256, "keys": 2, "destroyed": True}},
+    "unsealEvent": {
+        "one": {
+            "position": "10412",
+            "event": _REQUEST,
+            "stream": "workspace/acme",
+            "type": "opt-out-requested.v1",
+            "field": "requester",
+            "subject": "dana@example.com",
+            "person": _SHA256,
+            "unsealing": "4",
+        }
+    },
+    "listUnsealings": {
+        "one": {
+            "unsealings": [
+                {
+                    "unsealing": "4",
+                    "position": "10412",
+                    "principal": "key-0123abcd",
+                    "reason": "case 17: who asked for this opt-out?",
+                    "at": "2026-01-31T09:00:00.000001Z",
+                }
+            ]
+        }
+    },
     "listOrganisations": {
         "one": {
             "organisations": [
@@ -328,7 +408,64 @@ ANSWERS: dict[str, dict[str, Any]] = {
             "refusals": [{"line": 17, "code": "backdated", "detail": "customerSince lies before 1970"}],
         },
     },
-    "isReady": {"ready": {"status": "ok", "position": "10412", "stalenessMs": 12}},
+    "wasEverOptedIn": {
+        "by default, then opted out": {
+            "workspace": "acme",
+            "purpose": "train.search_ranking",
+            "optedIn": False,
+            "defaultedOn": True,
+            "permitted": True,
+            "sentence": "No: acme was never opted in to train.search_ranking; it was on by default from "
+            "2026-03-15T00:00:00Z to 2026-04-02T09:00:00Z under version 2026-01: nobody was asked.",
+            "periods": [
+                {
+                    "standing": "defaulted_on",
+                    "since": "2026-03-15T00:00:00.000000Z",
+                    "until": "2026-04-02T09:00:00.000000Z",
+                    "policyVersion": "2026-01",
+                    "reasons": [{"code": "defaulted_on", "position": "2"}],
+                    "appliedAt": ["17"],
+                    "endedBy": [{"code": "opt_out_requested", "position": "42"}],
+                }
+            ],
+            "consents": [],
+            "evidence": [
+                {
+                    "position": "42",
+                    "stream": "workspace/acme",
+                    "type": "opt-out-requested.v1",
+                    "recordedAt": "2026-04-02T09:00:00.000000Z",
+                    "requesterRole": "owner",
+                    "authority": "verified",
+                    "requesterSealed": True,
+                    "recordedBy": "key-a1b2c3d4",
+                }
+            ],
+            "token": _TOKEN,
+            "ledgerTime": "2026-04-03T00:00:00.000000Z",
+        }
+    },
+    "readLog": {
+        "first epoch": {
+            "origin": "consent.local/ledger",
+            "epoch": 1,
+            "name": "consent.local/ledger",
+            "prefix": "/log",
+            "size": "10412",
+            "witnessedSize": "10412",
+            "verifierKeys": ["consent.local/ledger+1a2b3c4d+AQ…"],
+            "witnesses": [{"name": "auditor.example/w", "state": "cosigning", "size": "10412"}],
+            "epochs": [{"epoch": 1, "name": "consent.local/ledger", "prefix": "/log", "size": "10412"}],
+        }
+    },
+    "isReady": {
+        "ready": {
+            "status": "ok",
+            "position": "10412",
+            "stalenessMs": 12,
+            "log": {"size": "10412", "behindMs": 0, "witnessedSize": "10412"},
+        }
+    },
     "isLive": {"live": {"status": "ok"}},
 }
 """Answers, by the operation's id and the example's name."""

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 from consent_domain.errors import ConsentError
 
+from consent_ledger.json_errors import in_words
+
 DEPTH_MAX = 32
 # Always matches from a quote on, also an unterminated string to its end: no place is tried twice.
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)', re.DOTALL)
@@ -39,9 +41,10 @@ def require_shallow(body: bytes) -> None:
 
 def malformed(error: msgspec.MsgspecError | UnicodeDecodeError) -> ConsentError:
     """What is told of a body that msgspec could not read: where, and what was expected."""
-    detail, _, path = str(error).partition(" - at ")
+    said = in_words(error)
+    detail, _, path = said.partition(" - at ")
     extra = {"path": path.strip("`")} if path else {}
-    return ConsentError("malformed", f"the body cannot be read: {error}" if path else detail, **extra)
+    return ConsentError("malformed", f"the body cannot be read: {said}" if path else detail, **extra)
 
 
 def decode(decoder: msgspec.json.Decoder[Wanted], body: bytes) -> Wanted:

@@ -17,8 +17,10 @@ ADMIN = frozenset({"admin"})
 AUDITOR = frozenset({"auditor"})
 PIPELINE = frozenset({"pipeline"})
 STAFF = frozenset({"admin", "auditor"})
+AUDITOR_OWNER = frozenset({"auditor", "owner"})
 ADMIN_OWNER = frozenset({"admin", "owner"})
 STAFF_OWNER = frozenset({"admin", "auditor", "owner"})
+ADMIN_PIPELINE = frozenset({"admin", "pipeline"})
 ASKERS = frozenset({"admin", "auditor", "pipeline"})
 EVERY_ROLE = frozenset({"admin", "auditor", "pipeline", "owner"})
 PUBLIC: frozenset[str] = frozenset({"public"})
@@ -45,6 +47,11 @@ COMMAND_ROLES: dict[type[Command], frozenset[str]] = {
     commands.WithdrawOptIn: ADMIN_OWNER,
     commands.SuspendPurpose: ADMIN,
     commands.ResumePurpose: ADMIN,
+    commands.RegisterRun: ADMIN_PIPELINE,
+    commands.DischargeRun: ADMIN_PIPELINE,
+    commands.NotifyRecipient: ADMIN_PIPELINE,
+    commands.ErasePerson: ADMIN,
+    commands.EraseWorkspace: ADMIN,
     commands.ImportPolicy: ADMIN,
     commands.ImportOrganisation: ADMIN,
     commands.ImportWorkspace: ADMIN,
@@ -56,6 +63,12 @@ def require_role(principal: Principal, roles: frozenset[str]) -> None:
     if principal.role not in roles:
         allowed = ", ".join(sorted(roles)) or "nobody"
         raise ConsentError("forbidden", f"this takes the role {allowed}; the key has {principal.role}")
+
+
+def require_unsealing(principal: Principal) -> None:
+    """Raises ConsentError `forbidden` if the principal's key has not the right to unseal."""
+    if not principal.may_unseal:
+        raise ConsentError("forbidden", "this takes a key that may unseal (keys create --may-unseal)")
 
 
 def owns(principal: Principal, kind: str, name: str) -> bool:

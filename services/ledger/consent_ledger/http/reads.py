@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import asyncpg
 import msgspec
+import structlog
 from consent_domain.envelope import decode
 from consent_domain.errors import ConsentError, Unreadable
 from consent_domain.events import PolicyPublished, Scope
@@ -18,7 +19,7 @@ from consent_domain.identifiers import Token, require_id
 from consent_domain.instants import Micros, micros, moment_of, rfc3339
 from consent_domain.requests import Request
 from consent_domain.ruling import Snapshot
-from consent_domain.state import BookState, StreamState, fold_book_stored, fold_stored, policy_at
+from consent_domain.state import StreamState, fold_stored, policy_at
 from consent_gate.answers import milliseconds
 from consent_plumbing.postgres import Connection, Pool, acquire
 
@@ -27,7 +28,7 @@ from consent_ledger.http import messages
 from consent_ledger.http.calls import Answer, Call, encode
 from consent_ledger.http.permissions import nowhere, owns, require_own
 from consent_ledger.http.standing import standings
-from consent_ledger.time_travel import fold_until
+from consent_ledger.time_travel import View, When, parse_when, viewing
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -39,6 +40,7 @@ DURATION_DAYS = 90
 POSITION_MAX = 2**63 - 1
 _SECONDS_A_DAY = 86_400
 _UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_log = structlog.get_logger()
 _decode_request = msgspec.msgpack.Decoder(Request).decode
 
 
@@ -52,15 +54,28 @@ async def reading(pool: Pool) -> AsyncIterator[Connection]:
         yield connection
 
 
+def when_of(call: Call) -> When:
+    """The moment that `knownAt` and `asOf` of the query name. Raises ConsentError as `parse_when` does."""
+    return parse_when(call.query.get("knownAt"), call.query.get("asOf"))
+
+
+def at_moment(call: Call) -> AbstractAsyncContextManager[View]:
+    """The log at the moment that the query names: by default now. Raises as `viewing` does."""
+    return viewing(call.worker.pool, call.worker.books, when_of(call))
+
+
 # -- one workspace -------------------------------------------------------------------------------------------
 
 
 async def workspace(call: Call) -> Answer:
     """A workspace and where it stands: from this host's replica if that has all of the workspace's own
-    events and is fresh, else folded from the log."""
+    events and is fresh, else, and at any other moment than now, folded from the log."""
     name = call.id_in_path("workspace")
     require_own(call.principal, "workspace", name)
     worker = call.worker
+    worker.halting.require_sound()
+    if when_of(call) != When():
+        return await _from_log(call, name)
     try:
         async with acquire(worker.pool) as connection:
             head = await connection.fetchrow(STATEMENTS["stream_head"], f"workspace/{name}")
@@ -93,14 +108,14 @@ def _from_replica(call: Call, name: str, needed: int, version: int | None) -> An
 
 
 async def _from_log(call: Call, name: str) -> Answer:
-    async with reading(call.worker.pool) as connection:
-        head = await _head(connection)
-        version = await connection.fetchval(STATEMENTS["stream_head"], f"workspace/{name}")
-        folded = await fold_until(connection, (name,), head["position"])
+    async with at_moment(call) as view:
+        folded = await view.facts((name,))
     facts = folded.workspace(name)
-    assert facts is not None, "a stream with events folds to facts"
-    token = Token(head["origin"], head["epoch"], head["position"])
-    return _workspace_answer(folded, name, facts, micros(head["now"]), token, 0, version)
+    if facts is None:
+        raise nowhere("workspace", name)
+    is_now = when_of(call) == When()
+    answer = _workspace_answer(folded, name, facts, view.at, view.token, 0, folded.version(name))
+    return answer if is_now else _without_etag(answer)
 
 
 def _workspace_answer(
@@ -124,7 +139,7 @@ def _workspace_answer(
         organisation=current[0].organisation,
         customer_since=rfc3339(facts.customer_since),
         enrolled_position=str(facts.position),
-        closed_at="" if facts.closed is None else rfc3339(facts.closed),
+        closed_at="" if facts.closed is None or facts.closed > at else rfc3339(facts.closed),
         version=version or 0,
         purposes=standings(snapshot, name, facts, at),
         token=str(token),
@@ -135,6 +150,11 @@ def _workspace_answer(
     if version is not None:
         headers.append((b"etag", f'"{version}"'.encode()))
     return Answer(200, encode(state), headers)
+
+
+def _without_etag(answer: Answer) -> Answer:
+    """What was is no version to write on."""
+    return answer._replace(headers=[one for one in answer.headers if one[0] != b"etag"])
 
 
 # -- history and events --------------------------------------------------------------------------------------
@@ -152,12 +172,39 @@ async def history(call: Call) -> Answer:
         if head is None:
             raise nowhere("workspace", workspace)
         rows = await connection.fetch(STATEMENTS["events_of_stream_after"], stream, after, limit)
+    proofs = await _proofs(call, rows) if call.query.get("proofs") == "true" else {}
     events = [
-        messages.HistoryEvent(position=str(row["position"]), event=msgspec.Raw(row["body"])) for row in rows
+        messages.HistoryEvent(
+            position=str(row["position"]),
+            event=msgspec.Raw(row["body"]),
+            proof=proofs.get(row["position"], ""),
+        )
+        for row in rows
     ]
     following = str(rows[-1]["position"]) if rows and rows[-1]["position"] < head["position"] else ""
     headers = [(b"etag", f'"{head["version"]}"'.encode())]
     return Answer(200, encode(messages.History(events=events, next=following)), headers)
+
+
+async def _proofs(call: Call, rows: Sequence[Record]) -> dict[int, str]:
+    """Position → proof of each event that a checkpoint covers.
+
+    Raises ConsentError `damaged` if what is stored is not what was published, and as `Proofs.prove` does.
+    """
+    found: dict[int, str] = {}
+    for row in rows:
+        position = row["position"]
+        try:
+            proven = await call.worker.prover.prove(position)
+        except ConsentError as error:
+            if error.code == "beyond_checkpoint":
+                break
+            raise
+        if proven.entry != row["body"]:
+            _log.error("event_differs_from_published", position=position)
+            raise ConsentError("damaged", f"event {position} is stored otherwise than it was published")
+        found[position] = proven.proof.decode()
+    return found
 
 
 async def events(call: Call) -> AsyncIterator[bytes]:
@@ -180,17 +227,6 @@ async def _lines(pool: Pool, after: int, left: int) -> AsyncIterator[bytes]:
 # -- policies and purposes -----------------------------------------------------------------------------------
 
 
-async def _everybody(pool: Pool) -> tuple[BookState, Sequence[Record], Token, Micros]:
-    """What holds for everybody, the events that say so, the token and the time of the answer."""
-    async with reading(pool) as connection:
-        head = await _head(connection)
-        rows = await connection.fetch(STATEMENTS["events_of_book"])
-    state = BookState()
-    for row in rows:
-        state = fold_book_stored(state, row["stream"], row["position"], row["body"])
-    return state, rows, Token(head["origin"], head["epoch"], head["position"]), micros(head["now"])
-
-
 async def _head(connection: Connection) -> Record:
     head = await connection.fetchrow(STATEMENTS["read_head"])
     assert head is not None, "the head has one row, which nothing deletes"
@@ -198,12 +234,16 @@ async def _head(connection: Connection) -> Record:
 
 
 async def policies(call: Call) -> Answer:
-    """Every published version, in the order of their taking effect."""
-    state, rows, token, now = await _everybody(call.worker.pool)
-    in_force = policy_at(state.book, now)
+    """Every version published by the moment asked about, in the order of their taking effect."""
+    async with at_moment(call) as view:
+        book = (await view.everybody()).book
+        positions = [published.position for published in book.policies]
+        rows = await view.connection.fetch(STATEMENTS["events_at"], positions)
+    token = view.token
+    in_force = policy_at(book, view.at)
     bodies = {row["position"]: row["body"] for row in rows}
     listed = []
-    for published in state.book.policies:
+    for published in book.policies:
         event = decode(bodies[published.position])
         assert isinstance(event.body, PolicyPublished), "the position of a policy is that of its publication"
         listed.append(
@@ -225,12 +265,16 @@ async def policies(call: Call) -> Answer:
 
 
 async def purposes(call: Call) -> Answer:
-    """Every purpose of the policy in force, then of those announced."""
-    state, _, token, now = await _everybody(call.worker.pool)
-    book, in_force = state.book, policy_at(state.book, now)
-    suspended = {stop.key for stop in book.suspensions if stop.ended is None}
+    """Every purpose of the policy in force at the moment asked about, then of those announced."""
+    async with at_moment(call) as view:
+        book = (await view.everybody()).book
+    token, at = view.token, view.at
+    in_force = policy_at(book, at)
+    suspended = {
+        stop.key for stop in book.suspensions if stop.since <= at and (stop.ended is None or at < stop.ended)
+    }
     current = [in_force] if in_force is not None else []
-    announced = [policy for policy in book.policies if policy.effective > now]
+    announced = [policy for policy in book.policies if policy.effective > at]
     listed: dict[str, messages.PurposeState] = {}
     for policy in (*current, *announced):
         for purpose in policy.rules.purposes:
@@ -263,10 +307,11 @@ async def organisations(call: Call) -> Answer:
         require_id(after, "after")
     limit = call.number("limit", PAGE_DEFAULT, 1, PAGE_MAX)
     async with reading(call.worker.pool) as connection:
+        now = micros((await _head(connection))["now"])
         rows = await connection.fetch(STATEMENTS["organisations_after"], f"organisation/{after}", limit)
         streams = await _folded(connection, [row["stream"] for row in rows])
     listed = [
-        _organisation_state(_name(row), micros(row["recorded_at"]), row["position"], streams[row["stream"]])
+        _organisation_state(_name(row), micros(row["recorded_at"]), streams[row["stream"]], now)
         for row in rows
     ]
     following = _name(rows[-1]) if len(rows) == limit else ""
@@ -275,28 +320,48 @@ async def organisations(call: Call) -> Answer:
 
 async def _own_organisation(call: Call) -> Answer:
     """The list of an owner: its own organisation, or nothing."""
-    listed = []
+    listed: list[messages.OrganisationState] = []
     if call.principal.scope_kind == "organisation":
-        name = str(call.principal.scope_id)
-        stream = f"organisation/{name}"
-        async with reading(call.worker.pool) as connection:
-            state = (await _folded(connection, [stream])).get(stream)
-            if state is not None and isinstance(state.facts, OrganisationFacts):
-                position = state.facts.position
-                recorded_at = await connection.fetchval(STATEMENTS["event_recorded_at"], position)
-                listed = [_organisation_state(name, micros(recorded_at), position, state)]
+        async with at_moment(call) as view:
+            found = await _organisation_at(view, str(call.principal.scope_id))
+        listed = [] if found is None else [found]
     return Answer(200, encode(messages.Organisations(organisations=listed)))
 
 
+async def organisation(call: Call) -> Answer:
+    """One organisation, at the moment asked about."""
+    name = call.id_in_path("organisation")
+    require_own(call.principal, "organisation", name)
+    async with at_moment(call) as view:
+        found = await _organisation_at(view, name)
+    if found is None:
+        raise nowhere("organisation", name)
+    headers = _with_token(view.token)
+    if when_of(call) == When():
+        headers.append((b"etag", f'"{found.version}"'.encode()))
+    return Answer(200, encode(found), headers)
+
+
+async def _organisation_at(view: View, name: str) -> messages.OrganisationState | None:
+    stream = f"organisation/{name}"
+    state = (await view.streams([stream])).get(stream)
+    if state is None or not isinstance(state.facts, OrganisationFacts):
+        return None
+    recorded_at = await view.connection.fetchval(STATEMENTS["event_recorded_at"], state.facts.position)
+    return _organisation_state(name, micros(recorded_at), state, view.at)
+
+
 def _organisation_state(
-    name: str, registered_at: Micros, position: int, state: StreamState
+    name: str, registered_at: Micros, state: StreamState, at: Micros
 ) -> messages.OrganisationState:
+    facts = state.facts
+    assert isinstance(facts, OrganisationFacts), "the stream of an organisation folds to its facts"
     return messages.OrganisationState(
         organisation=name,
         registered_at=rfc3339(registered_at),
-        position=str(position),
+        position=str(facts.position),
         version=state.version,
-        opt_outs=_standing_opt_outs(state),
+        opt_outs=_standing_opt_outs(facts, at),
     )
 
 
@@ -314,11 +379,11 @@ async def _folded(connection: Connection, names: Sequence[str]) -> dict[str, Str
     return streams
 
 
-def _standing_opt_outs(state: StreamState) -> list[str]:
+def _standing_opt_outs(facts: OrganisationFacts, at: Micros) -> list[str]:
     return [
-        one.id
-        for one in state.requests.values()
-        if one.kind == "opt_out" and (one.is_open or one.state == "processed")
+        one.request
+        for one in facts.choices.opt_outs
+        if one.since <= at and (one.ended is None or at < one.ended)
     ]
 
 
@@ -352,25 +417,25 @@ async def requests(call: Call) -> Answer:
 
 
 async def request(call: Call) -> Answer:
-    """One request, folded from its stream: nothing is more recent."""
+    """One request, folded from its stream: nothing is more recent. At an earlier moment, as it was then."""
     given = call.path["request_id"]
-    unknown = ConsentError("unknown_request", f"there is no request {given[:64]!r}")
+    unknown = ConsentError("unknown_request", "there is no request with this id")
     name = str(_uuid(given, unknown))
-    async with reading(call.worker.pool) as connection:
-        head = await _head(connection)
-        stream = await connection.fetchval(STATEMENTS["stream_of_request"], UUID(name))
+    async with at_moment(call) as view:
+        stream = await view.connection.fetchval(STATEMENTS["stream_of_request"], UUID(name))
         kind, _, scope_id = (stream or "").partition("/")
         if stream is None or not owns(call.principal, kind, scope_id):
             raise unknown
-        state = (await _folded(connection, [stream]))[stream]
+        state = (await view.streams([stream])).get(stream) or StreamState()
     found = state.requests.get(name)
+    is_now = when_of(call) == When()
     if found is None:
-        raise Unreadable(f"the event that began request {name} cannot be read")
-    durations = await _durations_if_any(call.worker.pool, micros(head["now"]))
-    answer = _request_state(found, micros(head["now"]), durations)
-    token = Token(head["origin"], head["epoch"], head["position"])
-    headers = [*_with_token(token), (b"etag", f'"{state.version}"'.encode())]
-    return Answer(200, encode(answer), headers)
+        raise Unreadable(f"the event that began request {name} cannot be read") if is_now else unknown
+    durations = await _durations_if_any(call.worker.pool, view.at) if is_now else None
+    headers = _with_token(view.token)
+    if is_now:
+        headers.append((b"etag", f'"{state.version}"'.encode()))
+    return Answer(200, encode(_request_state(found, view.at, durations)), headers)
 
 
 def _uuid(text: str, otherwise: ConsentError) -> UUID:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from consent_domain.errors import ConsentError
 from litestar import Request, Response
@@ -56,13 +57,21 @@ async def call_of(request: AnyRequest) -> Call:
     )
 
 
+def address_of(request: AnyRequest) -> str:
+    """The path as it came, decoded. The framework's own has slashes taken out that nobody should send."""
+    return unquote(request.scope["raw_path"].decode("latin-1"))
+
+
 def respond(answer: Answer) -> Response[bytes]:
     """An answer as Litestar sends it."""
     return Response(
         answer.body,
         status_code=answer.status,
-        media_type=answer.media_type,
-        headers={name.decode(): value.decode() for name, value in answer.headers},
+        # As a header, so that the framework adds no charset to one that has it already.
+        headers={
+            "content-type": answer.media_type,
+            **{name.decode(): value.decode() for name, value in answer.headers},
+        },
     )
 
 

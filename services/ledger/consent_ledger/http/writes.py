@@ -85,7 +85,7 @@ async def require_own_request(worker: Worker, principal: Principal, command: Com
     if named is not None and principal.scope_kind is not None:
         identifier, code = named
         stream = await worker.writer.stream_of_request(identifier)
-        require_own_stream(principal, stream, ConsentError(code, f"there is no request {identifier[:64]!r}"))
+        require_own_stream(principal, stream, ConsentError(code, "there is no request with this id"))
 
 
 def answer_of(outcome: Outcome, status: int) -> Answer:
@@ -181,9 +181,7 @@ def _command_of_item(principal: Principal, item: object) -> Command:
     kind = _BY_TAG.get(str(item.get("command")))
     if kind is None:
         known = ", ".join(_BY_TAG)
-        raise ConsentError(
-            "malformed", f"there is no command {str(item.get('command'))[:64]!r}; there are {known}"
-        )
+        raise ConsentError("malformed", f"`command` must be one of {known}")
     return command_from(principal, kind, item)
 
 

@@ -24,3 +24,11 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.events
 -- A request is known by the id of the event that began it: this finds its stream.
 CREATE INDEX events_that_begin_requests ON ledger.events (id)
     WHERE type IN ('opt-out-requested.v1', 'opt-in-requested.v1');
+-- Erasures are few, and every process looks for new ones.
+CREATE INDEX events_that_erase ON ledger.events (position)
+    WHERE type IN ('person-erased.v1', 'workspace-erased.v1');
+-- What concerns everybody is little, and every question about the past needs all of it up to a position.
+CREATE INDEX events_for_everybody ON ledger.events (position)
+    WHERE (stream >= 'policy/' AND stream < 'policy0')
+    OR (stream >= 'purpose/' AND stream < 'purpose0')
+    OR (stream >= 'log/' AND stream < 'log0');

@@ -1,4 +1,4 @@
--- Idempotency keys never expire: the same key settles an unknown outcome years later.
+-- Idempotency keys never expire: the same key settles an unknown outcome years later. Kept is their SHA-256.
 CREATE TABLE ledger.idempotency (
     key            text        NOT NULL,
     principal      text        NOT NULL,

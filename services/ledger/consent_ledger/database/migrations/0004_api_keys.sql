@@ -10,6 +10,8 @@ CREATE TABLE ledger.api_keys (
     principal  text        NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     revoked_at timestamptz,
+    -- Whether sealed fields may be unsealed with it.
+    may_unseal boolean     NOT NULL DEFAULT false CHECK (role = 'auditor' OR NOT may_unseal),
     CHECK ((role = 'owner') = (scope_kind IS NOT NULL)),
     CHECK ((scope_kind IS NULL) = (scope_id IS NULL))
 );

@@ -25,4 +25,4 @@ BEGIN
 END
 $$;
 GRANT UPDATE (revoked_at) ON ledger.api_keys TO consent_ledger;
-GRANT SELECT ON ledger.events, ledger.head TO consent_projector;
+GRANT SELECT ON ledger.events, ledger.head, ledger.blobs TO consent_projector;

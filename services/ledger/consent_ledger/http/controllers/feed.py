@@ -1,33 +1,15 @@
-"""`/v1/events` and `/v1/feed/changes`: everything, for auditors, and the facts, for gates."""
+"""`/v1/feed/changes`: the facts, for gates."""
 
 from __future__ import annotations
 
 from consent_domain.feed import MEDIA_TYPE
 from litestar import Controller, Response, get
-from litestar.response import Stream
 
-from consent_ledger.http import reads
-from consent_ledger.http.calls import NDJSON, Operation, Parameter
-from consent_ledger.http.controllers.workspaces import AFTER_POSITION
+from consent_ledger.http.calls import Operation, Parameter
 from consent_ledger.http.feed import changes
-from consent_ledger.http.permissions import AUDITOR, PIPELINE
+from consent_ledger.http.permissions import PIPELINE
 from consent_ledger.http.respond import GivenCall, respond
 
-EVENTS = Operation(
-    id="readEvents",
-    tag="Log",
-    summary="Every event after a position, the stored bytes, one a line.",
-    roles=AUDITOR,
-    parameters=(
-        AFTER_POSITION,
-        Parameter(
-            "limit",
-            {"type": "string", "pattern": "^[0-9]{1,5}$"},
-            "How many at most: 1 to 10,000; 1,000 if not given.",
-        ),
-    ),
-    answer_type=NDJSON,
-)
 CHANGES = Operation(
     id="followFeed",
     tag="Log",
@@ -42,18 +24,14 @@ CHANGES = Operation(
         ),
     ),
     answer_type=MEDIA_TYPE,
-    refusals=("invalid_token",),
+    refusals=("invalid_token", "resync", "forked", "other_origin", "damaged"),
 )
 
 
 class Feed(Controller):
-    """The log and the feed."""
+    """The feed."""
 
     path = "/v1"
-
-    @get("/events", operation=EVENTS)
-    async def events(self, call: GivenCall) -> Stream:
-        return Stream(await reads.events(call), media_type=NDJSON)
 
     @get("/feed/changes", operation=CHANGES)
     async def changes(self, call: GivenCall) -> Response[bytes]:

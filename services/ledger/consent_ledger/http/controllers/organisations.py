@@ -7,6 +7,7 @@ from litestar import Controller, Response, get, post
 
 from consent_ledger.http import messages, reads, writes
 from consent_ledger.http.calls import Call, Operation, Parameter
+from consent_ledger.http.controllers.moments import MOMENT, MOMENT_REFUSALS
 from consent_ledger.http.controllers.workspaces import PAGE
 from consent_ledger.http.permissions import ADMIN, ADMIN_OWNER, STAFF_OWNER, require_own
 from consent_ledger.http.respond import GivenCall, respond
@@ -22,6 +23,15 @@ LIST = Operation(
     roles=STAFF_OWNER,
     parameters=(AFTER_ID, PAGE),
     answer=messages.Organisations,
+)
+READ = Operation(
+    id="readOrganisation",
+    tag="Organisations",
+    summary="An organisation, and its opt-outs that stand.",
+    roles=STAFF_OWNER,
+    parameters=MOMENT,
+    answer=messages.OrganisationState,
+    refusals=("unknown_organisation", *MOMENT_REFUSALS),
 )
 REGISTER = Operation(
     id="registerOrganisation",
@@ -78,6 +88,10 @@ class Organisations(Controller):
     @post("/", operation=REGISTER)
     async def register(self, call: GivenCall) -> Response[bytes]:
         return respond(await writes.write(call, commands.RegisterOrganisation, 201))
+
+    @get("/{organisation:str}", operation=READ)
+    async def read(self, call: GivenCall) -> Response[bytes]:
+        return respond(await reads.organisation(call))
 
     @post("/{organisation:str}/opt-outs", operation=OPT_OUT)
     async def opt_out(self, call: GivenCall) -> Response[bytes]:

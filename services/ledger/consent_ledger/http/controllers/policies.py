@@ -7,6 +7,7 @@ from litestar import Controller, Response, get, post
 
 from consent_ledger.http import messages, reads, writes
 from consent_ledger.http.calls import Operation
+from consent_ledger.http.controllers.moments import MOMENT, MOMENT_REFUSALS
 from consent_ledger.http.permissions import ADMIN, EVERY_ROLE
 from consent_ledger.http.respond import GivenCall, respond
 
@@ -15,7 +16,9 @@ LIST = Operation(
     tag="Policies",
     summary="Every published version, in the order of their taking effect.",
     roles=EVERY_ROLE,
+    parameters=MOMENT,
     answer=messages.Policies,
+    refusals=MOMENT_REFUSALS,
 )
 PUBLISH = Operation(
     id="publishPolicy",

@@ -8,6 +8,7 @@ from litestar import Controller, Response, get, post
 
 from consent_ledger.http import messages, reads, writes
 from consent_ledger.http.calls import Call, Operation
+from consent_ledger.http.controllers.moments import MOMENT, MOMENT_REFUSALS
 from consent_ledger.http.permissions import ADMIN, EVERY_ROLE
 from consent_ledger.http.respond import GivenCall, respond
 
@@ -16,7 +17,9 @@ LIST = Operation(
     tag="Purposes",
     summary="Every purpose of the policy in force and of those announced.",
     roles=EVERY_ROLE,
+    parameters=MOMENT,
     answer=messages.Purposes,
+    refusals=MOMENT_REFUSALS,
 )
 SUSPEND = Operation(
     id="suspendPurpose",

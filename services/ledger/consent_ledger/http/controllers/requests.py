@@ -8,6 +8,7 @@ from litestar import Controller, Response, get, post
 
 from consent_ledger.http import messages, reads, writes
 from consent_ledger.http.calls import Call, Operation, Parameter
+from consent_ledger.http.controllers.moments import MOMENT, MOMENT_REFUSALS
 from consent_ledger.http.controllers.workspaces import PAGE
 from consent_ledger.http.permissions import COMMAND_ROLES, STAFF_OWNER
 from consent_ledger.http.respond import GivenCall, respond
@@ -40,8 +41,9 @@ READ = Operation(
     tag="Requests",
     summary="One request: its state, when it is due, under which rule.",
     roles=STAFF_OWNER,
+    parameters=MOMENT,
     answer=messages.RequestState,
-    refusals=("unknown_request",),
+    refusals=("unknown_request", "quarantined", *MOMENT_REFUSALS),
 )
 
 

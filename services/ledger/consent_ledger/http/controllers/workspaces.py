@@ -7,6 +7,7 @@ from litestar import Controller, Response, get, patch, post
 
 from consent_ledger.http import messages, reads, writes
 from consent_ledger.http.calls import Answer, Call, Operation, Parameter
+from consent_ledger.http.controllers.moments import MOMENT, MOMENT_REFUSALS
 from consent_ledger.http.permissions import ADMIN, ADMIN_OWNER, STAFF_OWNER, require_own
 from consent_ledger.http.respond import GivenCall, respond
 
@@ -15,6 +16,11 @@ AFTER_POSITION = Parameter(
 )
 PAGE = Parameter(
     "limit", {"type": "string", "pattern": "^[0-9]{1,4}$"}, "How many at most: 1 to 1,000; 100 if not given."
+)
+PROOFS = Parameter(
+    "proofs",
+    {"type": "string", "enum": ["true", "false"]},
+    "`true`: with the proof of each event that a checkpoint covers, a `.tlog-proof` as text.",
 )
 
 ENROL = Operation(
@@ -33,8 +39,9 @@ READ = Operation(
     tag="Workspaces",
     summary="Where a workspace stands on every purpose: why, since when, and under which words.",
     roles=STAFF_OWNER,
+    parameters=MOMENT,
     answer=messages.WorkspaceState,
-    refusals=("unknown_workspace",),
+    refusals=("unknown_workspace", "quarantined", "stale", "damaged", *MOMENT_REFUSALS),
 )
 CHANGE = Operation(
     id="changeWorkspace",
@@ -69,14 +76,25 @@ SUCCEED = Operation(
     writes=True,
     refusals=("unknown_workspace", "wrong_state", "invalid_value"),
 )
+ERASE = Operation(
+    id="eraseWorkspace",
+    tag="Workspaces",
+    summary="Propose to erase a workspace, or, as a second person, erase all that is sealed for it.",
+    roles=ADMIN,
+    body=commands.EraseWorkspace,
+    from_path=("workspace",),
+    answer=messages.WorkspaceErasureAnswer,
+    writes=True,
+    refusals=("unknown_workspace", "second_person_required", "quarantined"),
+)
 HISTORY = Operation(
     id="readHistory",
     tag="Workspaces",
     summary="Every event of a workspace, as it is stored. Personal data stays sealed.",
     roles=STAFF_OWNER,
-    parameters=(AFTER_POSITION, PAGE),
+    parameters=(AFTER_POSITION, PAGE, PROOFS),
     answer=messages.History,
-    refusals=("unknown_workspace",),
+    refusals=("unknown_workspace", "damaged"),
 )
 OPT_OUT = Operation(
     id="optWorkspaceOut",
@@ -147,6 +165,11 @@ class Workspaces(Controller):
     async def succeed(self, call: GivenCall) -> Response[bytes]:
         given = {"workspace": call.id_in_path("workspace")}
         return respond(await writes.write(call, commands.SucceedWorkspace, 200, given))
+
+    @post("/{workspace:str}/erase", operation=ERASE, status_code=200)
+    async def erase(self, call: GivenCall) -> Response[bytes]:
+        given = {"workspace": call.id_in_path("workspace")}
+        return respond(await writes.write(call, commands.EraseWorkspace, 200, given))
 
     @get("/{workspace:str}/history", operation=HISTORY)
     async def history(self, call: GivenCall) -> Response[bytes]:

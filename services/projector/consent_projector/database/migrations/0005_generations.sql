@@ -7,7 +7,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     following text := of_view || '_next';
 BEGIN
-    IF of_view NOT IN ('facts', 'requests', 'counts') THEN
+    IF of_view NOT IN ('facts', 'requests', 'counts', 'runs', 'exposure') THEN
         RAISE EXCEPTION 'there is no view % to build', of_view USING ERRCODE = 'invalid_parameter_value';
     END IF;
     EXECUTE format('LOCK TABLE views.%I IN ACCESS SHARE MODE', of_view);
@@ -78,7 +78,7 @@ BEGIN
     END LOOP;
     EXECUTE format('GRANT SELECT ON views.%I TO consent_ledger', of_view);
     UPDATE views.cursors
-    SET position = built.position, generation = built.generation, moved_at = clock_timestamp(),
+    SET position = built.position, leaf_hash = built.leaf_hash, generation = built.generation, moved_at = clock_timestamp(),
         owner = '', leased_until = '-infinity'
     WHERE view = of_view;
     DELETE FROM views.cursors WHERE view = following;
@@ -94,5 +94,32 @@ BEGIN
     IF FOUND THEN
         EXECUTE format('DROP TABLE views.%I', of_view || '_next');
     END IF;
+END
+$$;
+
+-- A view that was folded from another history than the ledger has now, because that was restored, is worth nothing:
+-- it becomes empty and begins again at 0. Returns the cursor, and no row if the lease is another's by now, or the
+-- view turns out to be the ledger's. The relay has no table; its stream says for itself how far it is.
+CREATE FUNCTION views.start_over(of_view text, of_owner text) RETURNS TABLE ("position" bigint, generation integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    IF of_view IN ('facts', 'requests', 'counts', 'runs', 'exposure') THEN
+        EXECUTE format('LOCK TABLE views.%I IN ACCESS EXCLUSIVE MODE', of_view);
+    ELSIF of_view <> 'relay' THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM views.cursors AS cursor
+    WHERE cursor.view = of_view AND cursor.owner = of_owner AND NOT views.is_of_ledger(cursor) FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF of_view <> 'relay' THEN
+        EXECUTE format('TRUNCATE views.%I', of_view);
+    END IF;
+    RETURN QUERY UPDATE views.cursors AS cursor
+    SET position = 0, leaf_hash = '', generation = cursor.generation + 1, moved_at = clock_timestamp()
+    WHERE cursor.view = of_view
+    RETURNING cursor.position, cursor.generation;
 END
 $$;

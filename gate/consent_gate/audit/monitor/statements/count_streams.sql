@@ -1,0 +1,6 @@
+-- How many streams there are.
+-- parameters: none
+-- columns: count integer
+-- errors: none
+-- locks: none
+SELECT count(*) FROM streams

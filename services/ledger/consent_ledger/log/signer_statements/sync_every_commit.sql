@@ -1,0 +1,6 @@
+-- Make a commit durable before it returns, the removal of its journal included.
+-- parameters: none
+-- columns: none
+-- errors: none
+-- locks: none
+PRAGMA synchronous = EXTRA

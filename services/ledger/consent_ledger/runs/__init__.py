@@ -1,0 +1,1 @@
+"""Runs that used data: manifests verified against the log, whose data they used, and what became due."""
