@@ -60,7 +60,9 @@ def sample(
             answer = ask(_request(question, token, at) if past else _request(question))
             if answer.decision == UNDECIDED:
                 undecided += 1
-                alarms += _halted(answer, token)
+                if halted := _halted(answer, token):
+                    # It answers nothing else until somebody mends it: once is enough.
+                    return Sampled(compared, undecided, [*alarms, *halted])
             elif past or answered(answer) == token:
                 compared += 1
                 alarms += _compare(question, answer, facts, token, at if past else _time(answer))

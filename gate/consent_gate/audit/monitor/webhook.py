@@ -49,5 +49,8 @@ def post(url: str, log: str, alarms: Sequence[Alarm]) -> None:
                     why = f"it answered {response.status_code}"
             except httpx.HTTPError as error:
                 why = str(error) or type(error).__name__
+            except httpx.InvalidURL:
+                why = "its address is none"
+                break
     # The address itself may be a secret: it is in no message.
     raise ConsentError("unavailable", f"the webhook was not told of {len(alarms)} alarms: {why}")
