@@ -60,7 +60,7 @@ class Ledger:
 
     def post(self, path: str, content: bytes, headers: dict[str, str]) -> Any:
         """What becomes of a write. Raises as `get` does; large ones may take a minute."""
-        answer = self._call("POST", path, content, None, headers, WRITE_SECONDS_MAX)
+        answer = self._call("POST", path, content, None, headers, WRITE_SECONDS_MAX, (200, 201))
         try:
             return httpx.Response(200, content=answer).json()
         except ValueError as error:
@@ -110,7 +110,9 @@ class Ledger:
         parameters: dict[str, str] | None = None,
         more_headers: dict[str, str] | None = None,
         seconds_max: float = READ_SECONDS_MAX,
+        done: tuple[int, ...] = (200,),
     ) -> bytes:
+        """What is answered with a status of `done`: nothing but 200 answers a question."""
         headers = {"content-type": "application/json"} if content is not None else {}
         headers |= more_headers or {}
         timeout = httpx.Timeout(seconds_max, connect=CONNECT_SECONDS_MAX)
@@ -120,7 +122,7 @@ class Ledger:
             )
         except httpx.HTTPError as error:
             raise self._silent(error) from error
-        if response.status_code in (200, 201):
+        if response.status_code in done:
             return response.content
         raise self._refusal(response)
 
