@@ -15,6 +15,7 @@ from typing import NamedTuple
 from consent_domain import events
 from consent_domain.decide import Collected, Decision, settle
 from consent_domain.envelope import Event
+from consent_domain.errors import ConsentError
 from consent_domain.facts import Choices, WorkspaceFacts
 from consent_domain.grounds import Reason
 from consent_domain.instants import Micros, rfc3339
@@ -22,6 +23,7 @@ from consent_domain.ruling import BEGINNING, Snapshot, rule
 
 ON = "defaulted_on"
 IN = "opted_in"
+CHANGES_MAX = 500
 
 
 class Period(NamedTuple):
@@ -84,11 +86,29 @@ class Ever(NamedTuple):
 def ever(snapshot: Snapshot, workspace: str, purpose: str, at: Micros) -> Ever:
     """What was permitted until `at`, an instant that has come. No category: all that the purpose takes.
 
-    Cost O(changes²): each instant at which anything changed is decided anew.
+    Cost O(changes³): each instant at which anything changed is decided anew, over all of them; a second
+    for 400 choices. Raises ConsentError `too_large` above CHANGES_MAX.
     """
     facts = snapshot.workspace(workspace)
+    _require_few(snapshot, facts)
     consents = () if facts is None else tuple(_consents(snapshot, facts, purpose, at))
     return Ever(at, tuple(_periods(snapshot, workspace, purpose, at)), consents)
+
+
+def _require_few(snapshot: Snapshot, facts: WorkspaceFacts | None) -> None:
+    """Whoever may choose may do so without end; nobody else should have to wait for the answer."""
+    if facts is None:
+        return
+    names = {one.organisation for one in facts.attributes if one.organisation}
+    organisations = [found for name in names if (found := snapshot.organisation(name)) is not None]
+    choices = [facts.choices, *(one.choices for one in organisations)]
+    count = len(facts.attributes) + sum(len(one.opt_outs) + len(one.opt_ins) for one in choices)
+    if count > CHANGES_MAX:
+        raise ConsentError(
+            "too_large",
+            f"there are {count} choices and changes, and {CHANGES_MAX} are looked through at once: ask as of "
+            "single times (asOf), or replay the history",
+        )
 
 
 # -- periods -------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from consent_domain.commands import (
 )
 from consent_domain.decide import Collected, decide
 from consent_domain.envelope import decode
+from consent_domain.errors import ConsentError
 from consent_domain.events import Notice
-from consent_domain.ever import Ever, Evidence, ever, evidence_of, is_default_of, sentence
-from consent_domain.facts import Book, OrganisationFacts, WorkspaceFacts
+from consent_domain.ever import CHANGES_MAX, Ever, Evidence, ever, evidence_of, is_default_of, sentence
+from consent_domain.facts import Book, Choices, OptIn, OrganisationFacts, WorkspaceFacts
 from consent_domain.instants import DAY, SECOND, rfc3339
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,3 +174,11 @@ def test_given_a_workspace_that_is_not_there_then_nothing_was_ever_permitted(nam
     ledger = enrolled()
     found = ever(ledger, name, "train", ledger.now)
     assert found.periods == () and found.consents == () and found.positions == set()
+
+
+def test_given_more_choices_than_can_be_looked_through_when_asked_then_it_is_refused_at_once() -> None:
+    choices = Choices(opt_ins=tuple(OptIn(str(n), (), (), n, n) for n in range(CHANGES_MAX + 1)))
+    facts = Facts(Book(), WorkspaceFacts("production", 1, 0, (), choices=choices), None, OrganisationFacts(1))
+    with pytest.raises(ConsentError, match="asOf") as refused:
+        ever(facts, "w", "train.global", NOW)
+    assert refused.value.code == "too_large"

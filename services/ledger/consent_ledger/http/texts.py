@@ -18,6 +18,7 @@ from consent_ledger.http.json_body import decode
 
 TEXT_BYTES_MAX = 1024 * 1024
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_WORDS = "text/"
 _MEDIA_TYPE = "text/{}; charset=utf-8"
 _decode = msgspec.json.Decoder(messages.GivenText)
 
@@ -37,6 +38,9 @@ async def keep(call: Call) -> Answer:
             await connection.execute(
                 STATEMENTS["insert_blob"], digest, _MEDIA_TYPE.format(given.format), content
             )
+        kept = await connection.fetchrow(STATEMENTS["read_blob"], digest)
+    if kept is None or not kept["media_type"].startswith(_WORDS):
+        raise ConsentError("already_exists", "these very bytes are kept already, and not as words")
     return Answer(201, encode(messages.KeptText(text_sha256=digest.hex(), bytes=len(content))))
 
 
@@ -47,7 +51,7 @@ async def read(call: Call) -> Answer:
         raise ConsentError("invalid_id", "a text is named by its SHA-256, 64 lower-case hexadecimal digits")
     async with acquire(call.worker.pool) as connection:
         row = await connection.fetchrow(STATEMENTS["read_blob"], bytes.fromhex(named))
-    if row is None or not row["media_type"].startswith("text/"):
+    if row is None or not row["media_type"].startswith(_WORDS):
         raise ConsentError("not_found", f"no text with the SHA-256 {named} is kept")
     # What is shown must be words, whatever a browser makes of them.
     headers = [

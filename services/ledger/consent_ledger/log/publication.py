@@ -55,11 +55,12 @@ class Publication:
             self._folder.publish(epoch, note, self._policy.satisfied(()))
 
     def add_cosignatures(self, published: Published, note: bytes, satisfied: bool) -> None:
-        """Publish the cosigned note of a checkpoint, where no newer one is. In a thread."""
+        """Publish the cosigned note of a checkpoint, where no newer one is, and none that more of our keys
+        signed since the witnesses were asked. In a thread."""
         epoch, size = published.epoch, published.checkpoint.size
         with self._lock:
-            latest = self._folder.checkpoint(epoch)
-            if latest == published.checkpoint:
+            kept = self._folder.note(epoch)
+            if kept is not None and _own(kept) == published.note:
                 self._folder.publish(epoch, note, satisfied)
             elif satisfied and size > self.witnessed_size(epoch):
                 self._folder.publish_witnessed(epoch, note)
@@ -79,12 +80,18 @@ class Publication:
             return None
         parsed = parse_note(note)
         checkpoint = parse_checkpoint(parsed.text)
-        own = tuple(one for one in parsed.signatures if one.name == checkpoint.name)
         subtree = TileHashes(lambda tile: self._folder.read_tile(epoch, tile), checkpoint.size)
         return Offered(
-            Published(epoch, checkpoint, Note(parsed.text, own), subtree),
+            Published(epoch, checkpoint, _own(note), subtree),
             tuple(one for one in parsed.signatures if one.name != checkpoint.name),
         )
+
+
+def _own(note: bytes) -> Note:
+    """A signed checkpoint with the log's own signatures alone."""
+    parsed = parse_note(note)
+    name = parse_checkpoint(parsed.text).name
+    return Note(parsed.text, tuple(one for one in parsed.signatures if one.name == name))
 
 
 def _same(kept: bytes, note: bytes) -> bool:

@@ -20,7 +20,7 @@ EVER = Operation(
         *MOMENT,
     ),
     answer=messages.EverAnswer,
-    refusals=("unknown_workspace", "damaged", *MOMENT_REFUSALS),
+    refusals=("unknown_workspace", "damaged", "too_large", *MOMENT_REFUSALS),
 )
 
 

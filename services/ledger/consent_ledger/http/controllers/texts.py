@@ -18,7 +18,7 @@ KEEP = Operation(
     body_bytes_max=texts.TEXT_BYTES_MAX,
     answer=messages.KeptText,
     statuses=(201,),
-    refusals=("invalid_value",),
+    refusals=("invalid_value", "already_exists"),
 )
 READ = Operation(
     id="readText",
