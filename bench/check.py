@@ -69,13 +69,7 @@ def main() -> None:
 
 def measure(count: int, folder: Path) -> list[table.Row]:
     """The figures for so many workspaces without a history."""
-    replica = Replica.open(folder)
-    build = replica.build("consent.bench/ledger", 1)
-    rows = all_rows(count)
-    while chunk := list(islice(rows, CHUNK_ROWS)):
-        build.add(chunk)
-    build.finish(count + 1, NOW, Mark(1, count + 1, NOW, boot_nanoseconds()))
-    size = sum(path.stat().st_blocks * 512 for path in folder.glob("*/data.mdb")) / 1e6
+    replica, size = filled(folder, count)
     opened = min(open_milliseconds(folder) for _ in range(5))
     at = f"{count:,} workspaces"
     return [
@@ -83,6 +77,17 @@ def measure(count: int, folder: Path) -> list[table.Row]:
         at_most(f"replica's size, {at}", size, "MB", MEGABYTES_MAX),
         at_most(f"opened and asked once, {at}", opened, "ms", OPEN_MILLISECONDS_MAX),
     ]
+
+
+def filled(folder: Path, count: int) -> tuple[Replica, float]:
+    """A replica of so many workspaces, and how many megabytes it takes."""
+    replica = Replica.open(folder)
+    build = replica.build("consent.bench/ledger", 1)
+    rows = all_rows(count)
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        build.add(chunk)
+    build.finish(count + 1, NOW, Mark(1, count + 1, NOW, boot_nanoseconds()))
+    return replica, sum(path.stat().st_blocks * 512 for path in folder.glob("*/data.mdb")) / 1e6
 
 
 def at_most(what: str, measured: float, unit: str, maximum: float) -> table.Row:

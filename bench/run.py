@@ -57,6 +57,7 @@ BENCHES = (
     Bench("log", ("--appends", "60"), ("--appends", "5", "--seconds", "0.5")),
     Bench("audit", ("--events", "100000"), ("--events", "3000")),
     Bench("check", ("--rows", "1000000"), ("--rows", "10000"), ("--rows", "10000000"), 300, 1_800),
+    Bench("compare", (), ("--rows", "10000"), ("--rows", "10000000"), 300, 1_800),
     Bench("filter", (), ()),
     Bench("engines", (), ("--quick",), ("--large",), 300, 1_800),
 )

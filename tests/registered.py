@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 from consent_gate.gate import Gate
 from consent_gate.signatures import Verifier
+from consent_ledger.settings import LedgerSettings
 from consent_plumbing.postgres import open_pool
 from consent_projector.clock import MonotonicClock
 from consent_projector.consumer import Consumer, State
@@ -34,15 +35,16 @@ from pyroaring import BitMap64
 
 PURPOSE = "ranking.train"
 OWNER = {"role": "owner", "authority": "verified"}
-OWNERS = (("workspace", "acme"), ("workspace", "other"))
+OWNERS = (("workspace", "acme"), ("workspace", "other"), ("workspace", "elder"))
 
 
 class Registry:
     """The ledger's API, and what a pipeline knows of it."""
 
-    def __init__(self, call: Caller, url: str, verifier: Verifier, gate: Gate) -> None:
+    def __init__(self, call: Caller, settings: LedgerSettings, verifier: Verifier, gate: Gate) -> None:
         self.call = call
-        self.database_url = url
+        self.settings = settings
+        self.database_url = settings.database_url
         self.verifier = verifier
         self.gate = gate
         self.ordinals: dict[str, int] = {}
@@ -145,7 +147,7 @@ async def registry(database_url: str, nats_url: str, folder: Path) -> AsyncItera
             await publish_first_policy(call)
             worker = dispatcher.worker
             assert worker is not None, "it is started"
-            found = Registry(call, database_url, worker.signer.verifier, worker.gate)
+            found = Registry(call, settings, worker.signer.verifier, worker.gate)
             await found.enrol("acme", "other", "third")
             yield found
         finally:

@@ -16,6 +16,7 @@ from consent_domain.errors import ConsentError
 from consent_domain.events import RunOutput
 from consent_domain.identifiers import is_id, parse_token
 from consent_domain.instants import Micros, micros
+from consent_domain.notes import NOTE_BYTES_MAX
 from consent_domain.purposes import Wire
 
 FORMAT = "consent-manifest.v1"
@@ -52,6 +53,7 @@ class Manifest(Wire, frozen=True, kw_only=True):
     `unstated` (all the past counts), `range` (everything was collected within `collected_from` and
     `collected_to`), or `rows` (each row by its own time, so that only data of its workspace's windows is in).
     `set_scope` is `met` for the workspaces whose data was met, `all` for everybody who permitted.
+    `checkpoint` is a signed note of the log from after the token, as `GET /log/checkpoint` gives it.
     `overtaken`: somebody of the set withdrew while the run went on, or nobody could tell.
     """
 
@@ -180,6 +182,8 @@ def _require_lists(manifest: Manifest) -> None:
     for code, rows in manifest.reasons.items():
         _require_id(code, "reasons")
         _require_number(rows, f"reasons.{code}")
+    if len(manifest.checkpoint) > NOTE_BYTES_MAX:
+        raise ConsentError("invalid_value", f"checkpoint has at most {NOTE_BYTES_MAX} characters")
     _require_text(manifest.code, "code", empty=True)
     _require_text(manifest.policy_version, "policyVersion", empty=True)
 

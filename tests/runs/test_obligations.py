@@ -88,6 +88,43 @@ async def test_given_runs_that_followed_then_their_outputs_are_due_too_however_f
     assert await due(ledger, run="beside") == []
 
 
+@pytest.mark.parametrize("objects", ["before", "heir"])
+async def test_given_data_that_went_to_an_heir_when_either_objects_then_runs_on_either_ones_data_are_due(
+    ledger: Registry, objects: str
+) -> None:
+    old, heir = f"{objects}.before", f"{objects}.heir"
+    await ledger.enrol(old)
+    await ledger.register(f"{objects}-early", [old])
+    await ledger.enrol(heir)
+    path = f"/v1/workspaces/{heir}/succeed"
+    await ledger.call.done("POST", path, json={"predecessor": old, "kind": "split"})
+    await ledger.register(f"{objects}-late", [heir])
+    assert await due(ledger, workspace=old) == await due(ledger, workspace=heir) == []
+    claimant = f"{objects}.{objects}"
+    await ledger.opt_out(claimant)
+    wanted = {(f"{objects}-early", old, claimant), (f"{objects}-late", heir, claimant)}
+    for asked in (old, heir):
+        found = await due(ledger, workspace=asked, open="true")
+        assert {(one["run"], one["workspace"], one["claimedBy"]) for one in found} == wanted
+    for run, used, _ in wanted:
+        (one,) = await due(ledger, run=run)
+        assert (one["workspace"], one["claimedBy"]) == (used, claimant)
+
+
+async def test_given_an_owner_of_one_of_two_who_share_data_then_it_is_told_of_its_own_data_alone(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("elder", "elder.heir")
+    body = {"predecessor": "elder", "kind": "split"}
+    await ledger.call.done("POST", "/v1/workspaces/elder.heir/succeed", json=body)
+    await ledger.register("elders-run", ["elder"])
+    await ledger.register("heirs-run", ["elder.heir"])
+    await ledger.opt_out("elder.heir")
+    assert len(await due(ledger, workspace="elder")) == 2
+    (told,) = await due(ledger, "workspace/elder", workspace="elder")
+    assert (told["run"], told["claimedBy"]) == ("elders-run", "elder.heir")
+
+
 async def test_given_a_discharge_then_what_was_due_is_done_and_what_becomes_due_later_is_not(
     ledger: Registry,
 ) -> None:

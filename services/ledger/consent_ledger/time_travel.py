@@ -17,6 +17,7 @@ from consent_domain.errors import ConsentError
 from consent_domain.facts import Book, OrganisationFacts, WorkspaceFacts
 from consent_domain.identifiers import Token, is_id, parse_token
 from consent_domain.instants import Micros, micros, moment_of, parse_rfc3339, rfc3339
+from consent_domain.requests import Request
 from consent_domain.state import BookState, StreamState, fold_stored
 from consent_plumbing.postgres import Connection, Pool, acquire
 
@@ -137,6 +138,17 @@ class Folded:
         """The facts of an organisation, None if it was not registered then."""
         state = self._streams.get(f"organisation/{name}")
         return state.facts if state and isinstance(state.facts, OrganisationFacts) else None
+
+    @property
+    def workspaces(self) -> list[str]:
+        """Everybody asked about and all that they share data with, as far as they were enrolled; sorted."""
+        names = (stream.partition("/") for stream in self._streams)
+        return sorted(name for kind, _, name in names if kind == "workspace" and self.workspace(name))
+
+    @property
+    def requests(self) -> dict[str, Request]:
+        """The requests of all workspaces and organisations concerned, by their ids."""
+        return {key: one for state in self._streams.values() for key, one in state.requests.items()}
 
     def version(self, workspace: str) -> int:
         """How many events a workspace had."""

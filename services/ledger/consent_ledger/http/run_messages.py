@@ -110,9 +110,11 @@ class ObligationItem(Message, frozen=True, kw_only=True):
     """What one workspace's opt-out, withdrawn opt-in or erasure makes due of one run.
 
     `via` is the run that used the workspace's data: the run itself, or one that it followed from.
+    `claimed_by` objected: the workspace itself, or one that it shares data with by a succession.
     """
 
     workspace: str
+    claimed_by: str
     run: str
     via: str
     because: str

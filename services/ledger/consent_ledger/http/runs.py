@@ -238,7 +238,9 @@ async def obligations(call: Call) -> Answer:
     if run and not workspace and call.principal.scope_kind is None:
         found = await due.of_run(worker.pool, worker.books, require_id(run, "run"))
     elif _names(call, workspace) and not run:
-        of_workspace = await due.of_workspace(worker.pool, worker.books, workspace)
+        of_workspace = await due.of_workspace(
+            worker.pool, worker.books, workspace, alone=call.principal.scope_kind is not None
+        )
         if of_workspace is None:
             raise nowhere("workspace", workspace)
         found = of_workspace
@@ -265,6 +267,7 @@ def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
     ]
     return messages.ObligationItem(
         workspace=one.workspace,
+        claimed_by=one.by,
         run=one.run.id,
         via=one.via,
         because=one.claim.kind,

@@ -1,43 +1,42 @@
 """What is due after somebody whose data was used objects, takes consent back or is erased.
 
 Asked of a workspace: every run that used its data, and every run that followed from those. Asked of a
-run: everybody in its set, and in the sets of the runs that it followed from. Claims are folded from the
-log, runs read from the views; an answer is good up to the position that both know.
+run: everybody in its set, and in the sets of the runs that it followed from. Where data went from one
+workspace to another, what either of them objects to is due of the other's too: nobody can tell whose it
+was. Claims are folded from the log, runs read from the views; an answer is good up to the position that
+both know.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from consent_domain.facts import (
-    Book,
-    OrganisationFacts,
-    WorkspaceFacts,
-    unpack_organisation,
-    unpack_workspace,
-)
+from consent_domain.facts import unpack_organisation, unpack_workspace
 from consent_domain.grounds import Case, prepare
-from consent_domain.requests import Request
 from consent_domain.runs import Claim, Due, Run, claims, dues
-from consent_domain.state import StreamState
 from consent_plumbing.postgres import Pool
 
 from consent_ledger.books import Books
 from consent_ledger.database import STATEMENTS
 from consent_ledger.runs import reading
 from consent_ledger.runs.verification import SLICE_ROWS, workspaces_by_ordinal
-from consent_ledger.time_travel import View, When, viewing
+from consent_ledger.time_travel import Folded, View, When, viewing
 
 OBLIGATIONS_MAX = 1_000
 RUNS_MAX = 100_000
 
 
 class Obligation(NamedTuple):
-    """What one claim of one workspace makes due of one run. `via` is the run that used its data."""
+    """What one claim makes due of one run, for the data of `workspace`.
+
+    `by` is the workspace that claims it: itself, or one that it shares data with. `via` is the run that used
+    the data.
+    """
 
     workspace: str
+    by: str
     run: Run
     via: str
     claim: Claim
@@ -58,25 +57,31 @@ class Obligations(NamedTuple):
     more: bool
 
 
-async def of_workspace(pool: Pool, books: Books, name: str) -> Obligations | None:
-    """What is due because of a workspace, None if there is no such workspace."""
+async def of_workspace(pool: Pool, books: Books, name: str, *, alone: bool) -> Obligations | None:
+    """What is due because of a workspace, None if there is no such workspace.
+
+    `alone`: of its own data only, and not also of the data of those that it shares some with.
+    """
     async with viewing(pool, books, When()) as view:
         token = await _token(view)
-        facts = (await view.facts([name])).workspace(name)
-        if facts is None:
+        folded = await view.facts([name])
+        if folded.workspace(name) is None:
             return None
-        book = (await view.everybody()).book
-        claimant = await _claimant(view, name, facts)
-        page = await reading.runs_using(view.connection, facts.position, "", 0, RUNS_MAX)
+        claimants = _Claimants(folded, view.at)
         found: list[Obligation] = []
-        for run in page.runs:
-            claimed = _claims(claimant, book, run, view.at)
-            if not claimed:
-                continue
-            following = await reading.descendants(view.connection, {run.id})
-            found += _due(claimant, [run, *following], run.id, claimed)
+        more = False
+        for member in [name] if alone else folded.workspaces:
+            facts = folded.workspace(member)
+            assert facts is not None, "it is one of them"
+            page = await reading.runs_using(view.connection, facts.position, "", 0, RUNS_MAX)
+            more = more or bool(page.last)
+            for run in page.runs:
+                claimed = claimants.claims(run)
+                if claimed:
+                    following = await reading.descendants(view.connection, {run.id})
+                    found += claimants.due(member, [run, *following], run.id, claimed)
     kept = list(_each_once(found))
-    return Obligations(token, kept[:OBLIGATIONS_MAX], len(kept) > OBLIGATIONS_MAX or bool(page.last))
+    return Obligations(token, kept[:OBLIGATIONS_MAX], len(kept) > OBLIGATIONS_MAX or more)
 
 
 async def of_run(pool: Pool, books: Books, name: str) -> Obligations:
@@ -88,14 +93,11 @@ async def of_run(pool: Pool, books: Books, name: str) -> Obligations:
     async with viewing(pool, books, When()) as view:
         token = await _token(view)
         run = await reading.run_named(view, name)
-        used = [run, *await reading.ancestors(view.connection, run)]
-        book = (await view.everybody()).book
-        for one in used:
+        for one in [run, *await reading.ancestors(view.connection, run)]:
             ordinals = await reading.set_kept(pool, one)
-            async for workspace, facts in _changed(pool, view, one, ordinals):
-                claimant = await _claimant(view, workspace, facts)
-                claimed = _claims(claimant, book, one, view.at)
-                found += _due(claimant, [run], one.id, claimed)
+            async for workspace in _changed(pool, view, one, ordinals):
+                claimants = _Claimants(await view.facts([workspace]), view.at)
+                found += claimants.due(workspace, [run], one.id, claimants.claims(one))
                 if len(found) > OBLIGATIONS_MAX:
                     return Obligations(token, found[:OBLIGATIONS_MAX], True)
     return Obligations(token, list(_each_once(found)), False)
@@ -110,55 +112,56 @@ async def _token(view: View) -> str:
 # -- claims --------------------------------------------------------------------------------------------------
 
 
-class _Claimant(NamedTuple):
-    name: str
-    facts: WorkspaceFacts
-    organisations: Mapping[str, OrganisationFacts]
-    requests: Mapping[str, Request]
+class _Claimants:
+    """A workspace, those that it shares data with, and everything that they may claim by."""
 
+    def __init__(self, folded: Folded, at: int) -> None:
+        self._folded = folded
+        self._at = at
+        self._requests = folded.requests
 
-async def _claimant(view: View, name: str, facts: WorkspaceFacts) -> _Claimant:
-    """A workspace with everything that it may claim by."""
-    streams = [f"workspace/{name}", *(f"organisation/{one}" for one in reading.organisations_of(facts))]
-    states: dict[str, StreamState] = await view.streams(streams)
-    organisations = {
-        stream.partition("/")[2]: state.facts
-        for stream, state in states.items()
-        if isinstance(state.facts, OrganisationFacts)
-    }
-    requests = {key: request for state in states.values() for key, request in state.requests.items()}
-    own = states.get(f"workspace/{name}")
-    if own is not None and isinstance(own.facts, WorkspaceFacts):
-        facts = own.facts
-    return _Claimant(name, facts, organisations, requests)
+    def claims(self, run: Run) -> list[tuple[str, Claim]]:
+        """What any of them claims of a run that used the data of one, and who does.
 
+        An opt-in that was taken back before the run was not what permitted it.
+        """
+        case: Case = prepare(self._folded.book, run.purpose, (), self._at)
+        return [
+            (name, claim)
+            for name in self._folded.workspaces
+            for claim in self._claims_of(name, case)
+            if claim.kind != "opt_in_withdrawn" or claim.position > run.known_at
+        ]
 
-def _claims(claimant: _Claimant, book: Book, run: Run, at: int) -> list[Claim]:
-    """What the workspace claims of a run that used its data. An opt-in that was taken back before the run
-    was not what permitted it."""
-    case: Case = prepare(book, run.purpose, (), at)
-    return [
-        claim
-        for claim in claims(claimant.facts, claimant.organisations, claimant.requests, case, at)
-        if claim.kind != "opt_in_withdrawn" or claim.position > run.known_at
-    ]
+    def _claims_of(self, name: str, case: Case) -> list[Claim]:
+        facts = self._folded.workspace(name)
+        if facts is None:
+            return []
+        organisations = {
+            one: found
+            for one in reading.organisations_of(facts)
+            if (found := self._folded.organisation(one)) is not None
+        }
+        return claims(facts, organisations, self._requests, case, self._at)
 
-
-def _due(claimant: _Claimant, runs: Iterable[Run], via: str, claimed: list[Claim]) -> Iterator[Obligation]:
-    for run in runs:
-        for claim in claimed:
-            due = dues(run, claim.reach, claim.position)
-            request = claimant.requests.get(claim.request)
-            due_at = request.due_at if request is not None and request.due_at is not None else claim.since
-            if due:
-                yield Obligation(claimant.name, run, via, claim, due_at, due)
+    def due(
+        self, workspace: str, runs: Iterable[Run], via: str, claimed: list[tuple[str, Claim]]
+    ) -> Iterator[Obligation]:
+        """What the claims make due of the runs, for the data of `workspace`."""
+        for run in runs:
+            for by, claim in claimed:
+                due = dues(run, claim.reach, claim.position)
+                request = self._requests.get(claim.request)
+                due_at = request.due_at if request is not None and request.due_at is not None else claim.since
+                if due:
+                    yield Obligation(workspace, by, run, via, claim, due_at, due)
 
 
 def _each_once(found: Iterable[Obligation]) -> Iterator[Obligation]:
     """A run that followed from several owes the same only once."""
     seen = set()
     for one in found:
-        key = one.workspace, one.run.id, one.claim.kind, one.claim.request
+        key = one.workspace, one.by, one.run.id, one.claim.kind, one.claim.request
         if key not in seen:
             seen.add(key)
             yield one
@@ -167,31 +170,45 @@ def _each_once(found: Iterable[Obligation]) -> Iterator[Obligation]:
 # -- who has anything to claim -------------------------------------------------------------------------------
 
 
-async def _changed(
-    pool: Pool, view: View, run: Run, ordinals: Any
-) -> AsyncIterator[tuple[str, WorkspaceFacts]]:
-    """Those in a run's set whose facts, or whose organisation's, changed since the run was decided."""
-    after = run.known_at
-    while True:
-        rows = await view.connection.fetch(STATEMENTS["facts_changed_after"], "workspace", after, SLICE_ROWS)
-        for _, name, packed in rows:
-            facts = unpack_workspace(packed)
-            if facts.position in ordinals:
-                yield name, facts
-        if len(rows) < SLICE_ROWS:
-            break
-        after = rows[-1]["position"]
+async def _changed(pool: Pool, view: View, run: Run, ordinals: Any) -> AsyncIterator[str]:
+    """Those in a run's set who may claim anything since the run was decided, each once."""
+    seen: set[str] = set()
+    async for name in _changed_themselves(view, run, ordinals):
+        if name not in seen:
+            seen.add(name)
+            yield name
     organisations = await _organisations_changed(view, run.known_at)
     if not organisations:
         return
     each = iter(ordinals)
     while some := list(islice(each, SLICE_ROWS)):
         for row in await workspaces_by_ordinal(pool, some, 0):
-            if row["facts"] is None or row["changed"] > run.known_at:
+            if row["facts"] is None or row["workspace"] in seen:
                 continue
             facts = unpack_workspace(row["facts"])
-            if organisations.intersection(reading.organisations_of(facts)):
-                yield row["workspace"], facts
+            # Who shares data may share an organisation that it never was in: looked at one by one.
+            if facts.successions or organisations.intersection(reading.organisations_of(facts)):
+                yield row["workspace"]
+
+
+async def _changed_themselves(view: View, run: Run, ordinals: Any) -> AsyncIterator[str]:
+    """Those in the set whose facts changed, or the facts of one that they share data with."""
+    after = run.known_at
+    while True:
+        rows = await view.connection.fetch(STATEMENTS["facts_changed_after"], "workspace", after, SLICE_ROWS)
+        for _, name, packed in rows:
+            facts = unpack_workspace(packed)
+            if facts.position in ordinals:
+                yield name
+            if facts.successions:
+                folded = await view.facts([name])
+                for other in folded.workspaces:
+                    found = folded.workspace(other)
+                    if found is not None and found.position in ordinals:
+                        yield other
+        if len(rows) < SLICE_ROWS:
+            return
+        after = rows[-1]["position"]
 
 
 async def _organisations_changed(view: View, after: int) -> set[str]:

@@ -16,6 +16,7 @@ from consent_gate.signatures import Signer
 from consent_plumbing.postgres import Pool, acquire
 
 from consent_ledger.database import STATEMENTS
+from consent_ledger.runs.checkpoints import require_checkpoint
 from consent_ledger.runs.sets import MANIFEST_TYPE, SET_TYPE, claimed_set
 from consent_ledger.runs.verification import verify
 
@@ -52,6 +53,8 @@ async def prepare(worker: Worker, manifest: Manifest, data: bytes, *, keep: bool
     try:
         ordinals = await asyncio.to_thread(claimed_set, manifest, data)
         token = await verify(worker.pool, worker.books, manifest, ordinals)
+        if manifest.checkpoint:
+            await asyncio.to_thread(require_checkpoint, worker.log, manifest.checkpoint, token)
     finally:
         worker.verifying.release()
     digest = hashlib.sha256(encoded).digest()
