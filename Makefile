@@ -38,7 +38,7 @@ setup: .venv/.installed ## make .venv with the locked dependencies and the membe
 lock: | $(filter .uv/bin/uv,$(UV)) ## resolve the dependencies again into requirements.lock
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --no-header --no-annotate --group dev --extra audit --extra filter \
-	    --extra manifest --extra witness \
+	    --extra manifest --extra snapshot --extra witness \
 	    --no-emit-package consent-domain --no-emit-package consent-gate --no-emit-package consent-plumbing \
 	    $(PROJECTS) -o requirements.lock
 
@@ -48,13 +48,13 @@ up: setup ## start everything on this host, until Ctrl-C
 demo: setup ## the main job as a story, from nothing, in a minute
 	@exec $(BIN)/consent-local demo
 
-test: setup ## run the whole suite on real PostgreSQL and NATS, embedded
-	$(BIN)/pytest -q $(PYTEST)
+test: setup ## run the whole suite on real PostgreSQL and NATS, embedded; a file for each core at a time
+	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile $(PYTEST)
 
 test-containers: setup ## the same on servers in containers, if Docker answers
 	CONSENT_TEST_CONTAINERS=1 $(BIN)/pytest -q $(PYTEST)
 
-test-engines: setup | $(filter .uv/bin/uv,$(UV)) ## the shared suite on datasets, PyTorch, Ray and Spark, in environments of their own
+test-engines: setup | $(filter .uv/bin/uv,$(UV)) ## the shared suite on datasets, PyTorch, Ray, Spark, and caches of Prefect, DVC, dbt, in environments of their own
 	$(BIN)/python tests/engines/run.py --uv $(UV)
 
 lint: setup ## ruff, mypy, import arrows, SQL files, documents, forbidden words

@@ -28,7 +28,7 @@ from consent_domain.instants import DAY
 from consent_domain.policy import PolicyRules, Rule
 from consent_domain.purposes import Purpose, Selector
 from consent_gate.filter import Filter
-from consent_gate.parquet import BATCH_ROWS
+from consent_gate.formats.columnar import BATCH_ROWS
 from consent_gate.verdicts import Verdicts
 from harness import Figure, arguments, report
 

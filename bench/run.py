@@ -50,6 +50,8 @@ BENCHES = (
     Bench("rebuild", ("--events", "1000000"), ("--events", "50000")),
     Bench("consume", ("--events", "60000"), ("--events", "10000")),
     Bench("opt_out", ("--opt-outs", "200"), ("--opt-outs", "30")),
+    Bench("feed", (), ("--followers", "200", "--seconds", "1")),
+    Bench("gates", (), ("--gates", "10", "--opt-outs", "5")),
     Bench("http_check", ("--seconds", "5"), ("--seconds", "1")),
     Bench("runs", (), ("--runs", "50", "--workspaces", "20000"), seconds_max=600),
     Bench("proofs", ("--seconds", "5"), ("--seconds", "1", "--workspaces", "1000")),
@@ -58,7 +60,11 @@ BENCHES = (
     Bench("audit", ("--events", "100000"), ("--events", "3000")),
     Bench("check", ("--rows", "1000000"), ("--rows", "10000"), ("--rows", "10000000"), 300, 1_800),
     Bench("compare", (), ("--rows", "10000"), ("--rows", "10000000"), 300, 1_800),
+    Bench("cold_start", (), ("--rows", "20000"), ("--rows", "10000000"), 300, 1_800),
+    Bench("simulate", (), ("--rows", "20000"), ("--rows", "10000000"), 300, 1_800),
+    Bench("watch", (), ("--rows", "20000")),
     Bench("filter", (), ()),
+    Bench("pipes", (), ("--quick",)),
     Bench("engines", (), ("--quick",), ("--large",), 300, 1_800),
 )
 """In the order of the table."""

@@ -168,7 +168,7 @@ class Place:
             yield process
 
     @contextmanager
-    def projecting(self) -> Iterator[None]:
+    def projecting(self) -> Iterator[subprocess.Popen[bytes]]:
         """`consent-projector run`, of the facts."""
         words = [sys.executable, "-m", "consent_projector.main", "run", "--view", "facts"]
         with (self.folder / "projector.log").open("ab") as output:
@@ -176,7 +176,7 @@ class Place:
                 words, env=self.environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         try:
-            yield
+            yield process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(20)
@@ -227,7 +227,11 @@ class Paused:
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.go_on()
+
+    def go_on(self) -> None:
+        """It goes on, also before the wait is over."""
+        self._process.send_signal(signal.SIGCONT)
 
 
 class Watching:
@@ -260,10 +264,12 @@ class Watching:
 
 
 class Honest(NamedTuple):
-    """The ledger that nobody attacked yet, its publisher, a gate elsewhere, and what a monitor remembers."""
+    """The ledger that nobody attacked yet, its publisher and its projector, a gate elsewhere, and what a
+    monitor remembers."""
 
     place: Place
     publisher: Paused
+    projector: Paused
     gate: Gate
     memory: Path
     watching: Watching

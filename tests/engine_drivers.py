@@ -209,15 +209,14 @@ def torch_workers(job: Job, table: pa.Table, columns: Columns, collected: str | 
     from torch_data import Stream
 
     kept = job.filter(Stream(table.to_pylist()), columns, collected)
-    loader = DataLoader(kept, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    loader = DataLoader(kept, batch_size=None, num_workers=1, multiprocessing_context="fork")
     return [item["row"] for item in loader]
 
 
 def ray_data(job: Job, table: pa.Table, columns: Columns, collected: str | None) -> list[int]:
-    import ray.data
+    from ray_session import dataset
 
-    data = ray.data.from_arrow([table.slice(start, 40) for start in range(0, len(table), 40)] or [table])
-    return [row["row"] for row in job.filter(data, columns, collected).take_all()]
+    return [row["row"] for row in job.filter(dataset(table), columns, collected).take_all()]
 
 
 def spark(job: Job, table: pa.Table, columns: Columns, collected: str | None) -> list[int]:
@@ -275,7 +274,7 @@ DRIVERS = [
     Driver("datasets, stream", "datasets", hugging_face_stream, examples=5, takes=_plain),
     Driver("torch map-style", "torch", torch_map, takes=_has_dates),
     Driver("torch stream", "torch", torch_stream, takes=_has_dates),
-    Driver("torch workers", "torch", torch_workers, examples=2, counts=False, takes=_has_dates),
+    Driver("torch workers", "torch", torch_workers, examples=5, counts=False, takes=_has_dates),
     Driver("ray", "ray", ray_data, is_ordered=False, examples=2, takes=_has_dates),
     Driver("spark", "pyspark", spark, is_ordered=False, examples=3, takes=_plain),
     Driver("spark semi-join", "pyspark", spark_semi_join, False, False, examples=3, takes=_plain),

@@ -67,6 +67,7 @@ def page(ledger: Ledger, after: int = 0, rows_max: int = 1_000, **changed: objec
         "format": FORMAT,
         "origin": ORIGIN,
         "epoch": EPOCH,
+        "generation": 1,
         "after": after,
         "through": taken[-1].position if more else len(ledger.log),
         "more": more,

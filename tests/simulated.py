@@ -450,7 +450,8 @@ class SimulatedFeed(_Asked):
             return StartAnew("another epoch has begun")
         position = 0 if after is None else after.position
         table = self._world.tables.get("facts", {})
-        through = self._world.cursors.get("facts", views.Cursor(0, 1)).position
+        cursor = self._world.cursors.get("facts", views.Cursor(0, 1))
+        through = cursor.position
         changed = sorted(
             (FeedRow(*row) for row in table.values() if int(str(row[2])) > position),  # type: ignore[arg-type]
             key=lambda row: row.position,
@@ -460,6 +461,7 @@ class SimulatedFeed(_Asked):
             FORMAT,
             ORIGIN,
             self._world.epoch,
+            cursor.generation,
             position,
             rows[-1].position if more else max(position, through),
             more,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cache
 from typing import Any
 
@@ -11,7 +13,8 @@ from pyspark.sql import SparkSession
 
 @cache
 def session() -> SparkSession:
-    """Two cores, no web page, nothing adaptive that would wait."""
+    """Two cores, no web page; a task that fails is tried again, as on a cluster."""
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     options = {
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
@@ -20,7 +23,7 @@ def session() -> SparkSession:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
     }
-    builder = SparkSession.builder.master("local[2]").appName("consent-gate")
+    builder = SparkSession.builder.master("local[2,2]").appName("consent-gate")
     for name, value in options.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()

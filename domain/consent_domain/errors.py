@@ -19,6 +19,7 @@ STATUS: dict[str, int] = {
     "method_not_allowed": 405,
     "too_large": 413,
     "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
     # what the request names
     "unknown_workspace": 404,
     "unknown_organisation": 404,
@@ -63,6 +64,8 @@ STATUS: dict[str, int] = {
     # the service
     "internal": 500,
     "damaged": 500,
+    # what a gate says of its replica
+    "unsafe_folder": 500,
     "outcome_unknown": 503,
     "unavailable": 503,
     "overloaded": 503,

@@ -52,11 +52,16 @@ class Row(NamedTuple):
 
 
 class Page(Packed, frozen=True):
-    """The rows changed in (`after`, `through`]; `after` 0 is the beginning of a snapshot."""
+    """The rows changed in (`after`, `through`]; `after` 0 is the beginning of a snapshot.
+
+    `generation` is that of the view which the rows are from. In another one everything was folded anew, also
+    what lies before `after`: whoever holds rows of an older one cannot go on from them.
+    """
 
     format: int
     origin: str
     epoch: int
+    generation: int
     after: int
     through: int
     more: bool
@@ -112,6 +117,8 @@ def _problem_of(page: Page) -> str:
         return "its watermark is of another log or epoch"
     if not 0 <= page.after <= page.through <= mark.position:
         return f"it reaches from {page.after} to {page.through} of a log that stands at {mark.position}"
+    if page.generation < 1:
+        return f"generations begin with 1, and it has {page.generation}"
     if page.more and not page.rows:
         return "more rows are promised and none are there"
     last = page.after

@@ -69,7 +69,8 @@ class Case(NamedTuple):
 
     It holds from `valid_from` (inclusive) to `valid_until` (exclusive; None: for ever), while no
     policy, suspension or resumption takes effect. `quarantined` is the position of an unreadable
-    event that everybody depends on (0: not known), None if there is none.
+    event that everybody depends on (0: not known), None if there is none. Facts of a while ago are judged
+    for the time they are from, and what is known to change by `until` is denied as `stale`.
     """
 
     purpose: str
@@ -82,6 +83,7 @@ class Case(NamedTuple):
     quarantined: int | None
     valid_from: Micros
     valid_until: Micros | None
+    until: Micros | None = None
 
 
 class Side(NamedTuple):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from consent_domain.decide import Decision
 from consent_domain.grounds import Reason
 from consent_domain.identifiers import is_id
+from consent_domain.instants import rfc3339
+from consent_domain.ruling import Window
+
+WINDOWS_SAID_MAX = 3
 
 PERMITTING = {
     "defaulted_on": "it is on by default: nobody was asked",
@@ -26,13 +30,13 @@ _OWN_DENIALS = {
 
 DENYING = {
     # who and what
-    "invalid_id": "the workspace's id is not 1 to 128 of A-Z a-z 0-9 . _ -",
-    "no_workspace": "no workspace was named",
+    "invalid_id": "the workspace's id is not 1 to 128 of A-Z a-z 0-9 . _ -; send it as the ledger knows it",
+    "no_workspace": "no workspace was named; name whose data it is",
     "unknown_workspace": "the ledger does not know the workspace",
     "unknown_organisation": "the ledger does not know the workspace's organisation",
     "quarantined": "an event that it depends on cannot be read",
     "no_policy_in_force": "no policy was in force",
-    "unknown_purpose": "no policy knows the purpose",
+    "unknown_purpose": "no policy knows the purpose; `GET /v1/purposes` lists those that there are",
     "purpose_not_in_policy": "the policy in force does not have the purpose, or only a narrower one",
     "category_not_in_purpose": "the purpose does not take a data category that was named",
     # grounds
@@ -58,11 +62,16 @@ DENYING = {
     "collected_beyond_ruling": "the collection time lies past a change that is announced already",
     "collected_outside_windows": "the data was not collected within `permittedCollected`",
     # the answerer
-    "stale": "the replica is older than the caller allows",
-    "catching_up": "the replica is not complete yet",
+    "stale": "what is known of the ledger is older than the caller allows, or from before what it asks for; "
+    "ask again when the ledger can be reached",
+    "catching_up": "the replica is not complete yet; wait until the gate is live",
     "halted": "the log is damaged, or what was sent of it cannot be; nothing is decided until that is mended",
     "malformed": "the question itself is malformed",
-    "undecided": "it could not be decided",
+    "unavailable": "the ledger gave no answer that counts; ask again when it can be reached",
+    "overloaded": "the ledger has too much to do; ask again later, and fewer at a time",
+    "unauthenticated": "the ledger does not know the API key; give the gate a valid one",
+    "forbidden": "the API key may not ask this; use one of the role `pipeline`",
+    "undecided": "it could not be decided; ask again, and until then it is a no",
 }
 """Reasons that a denial may carry."""
 
@@ -72,11 +81,29 @@ def named(names: Iterable[object]) -> str:
     return ", ".join(name if isinstance(name, str) and is_id(name) else "what is no id" for name in names)
 
 
-def sentence(decision: Decision, who: str, purpose: str) -> str:
-    """One sentence for a person: the answer, whom (`named`) and what it is about, why, by which event."""
+def sentence(decision: Decision, who: str, purpose: str, detail: str = "") -> str:
+    """One sentence for a person: the answer, whom (`named`) and what it is about, why, by which event.
+
+    Whoever did not say when the data was collected is told what to say. `detail` is put at the end.
+    """
     verb = "may" if decision.permit else "may not"
-    why = "; ".join(dict.fromkeys(_said(reason) for reason in decision.reasons))
-    return f"Data of {who} {verb} be used for {named((purpose,))}: {why}."
+    why = list(dict.fromkeys(_said(reason) for reason in decision.reasons))
+    if any(reason.code == "collected_unstated" for reason in decision.reasons):
+        why.append(f"permitted is what was collected {windows_in_words(decision.windows)}")
+    return (
+        f"Data of {who} {verb} be used for {named((purpose,))}: {'; '.join([*why, *filter(None, [detail])])}."
+    )
+
+
+def windows_in_words(windows: Sequence[Window]) -> str:
+    """Collection times, the latest few of them: "from A until B, or from C on"."""
+    if not windows:
+        return "at no time"
+    said = [
+        f"from {rfc3339(start)} {'on' if end is None else f'until {rfc3339(end)}'}"
+        for start, end in windows[-WINDOWS_SAID_MAX:]
+    ]
+    return ", or ".join([*(["earlier"] if len(windows) > WINDOWS_SAID_MAX else []), *said])
 
 
 def _said(reason: Reason) -> str:

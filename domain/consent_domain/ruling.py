@@ -107,7 +107,8 @@ def rule_case(case: Case, snapshot: Snapshot, workspace: str, at: Micros) -> Rul
         return _denied("unknown", Reason("unknown_workspace"), version)
     if not facts.attributes:
         return _denied("unknown", Reason("quarantined", facts.quarantined), version)
-    return _rule_side(case, snapshot, _side(snapshot, workspace, facts), at, frozenset((workspace,)))
+    side = _side(snapshot, workspace, facts)
+    return _held(_rule_side(case, snapshot, side, at, frozenset((workspace,))), case.until)
 
 
 def rule_class(
@@ -121,7 +122,7 @@ def rule_class(
     attributes = replace(facts.attributes[0], since=BEGINNING, position=OWN_POSITION)
     anybody = replace(facts, position=OWN_POSITION, customer_since=BEGINNING, attributes=(attributes,))
     side = Side("", anybody, {attributes.organisation: organisation})
-    return _rule_side(case, _Nobody(Book()), side, at, frozenset())
+    return _held(_rule_side(case, _Nobody(Book()), side, at, frozenset()), case.until)
 
 
 def for_member(ruling: Ruling, ordinal: int, customer_since: Micros) -> Ruling:
@@ -165,6 +166,13 @@ class _Nobody(NamedTuple):
 def _side(snapshot: Snapshot, name: str, facts: WorkspaceFacts, as_other: bool = False) -> Side:
     named = {attributes.organisation for attributes in facts.attributes if attributes.organisation}
     return Side(name, facts, {one: snapshot.organisation(one) for one in named}, as_other)
+
+
+def _held(ruling: Ruling, until: Micros | None) -> Ruling:
+    """The ruling, if nothing that is known changes it by `until`."""
+    if until is None or ruling.valid_until is None or until < ruling.valid_until:
+        return ruling
+    return _denied("unknown", Reason("stale"), ruling.policy_version)
 
 
 def _denied(standing: str, reason: Reason, version: str) -> Ruling:

@@ -7,20 +7,41 @@ its reasons, windows and sentence follow by the rules themselves when read.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 from consent_domain.decide import Collected, Decision
 from consent_domain.grounds import Reason
+from consent_domain.identifiers import Token
 from consent_domain.instants import Micros, moment_of, rfc3339
 from consent_domain.purposes import Wire
 from consent_domain.reasons import named, sentence
 from consent_domain.ruling import Window
 
 from consent_gate.classes import Entry
-from consent_gate.reader import View
 
 PERMIT, DENY, UNDECIDED = "permit", "deny", "undecided"
 _NANOSECONDS = 1_000_000_000
+
+
+class Basis(Protocol):
+    """On what an answer stands: a view of the replica, or what the ledger said."""
+
+    @property
+    def position(self) -> int:
+        """The position, 0 for none."""
+
+    @property
+    def token(self) -> Token:
+        """Origin, epoch and position."""
+
+    @property
+    def at(self) -> Micros:
+        """The ledger time for which it was decided."""
+
+    @property
+    def asked(self) -> int:
+        """The boot clock when the request was sent that brought the watermark, in ns; 0 for none."""
 
 
 class Answer(msgspec.Struct, eq=False, gc=False):
@@ -37,10 +58,12 @@ class Answer(msgspec.Struct, eq=False, gc=False):
     """An entry stands for the decision on the member of its class with `_cell`."""
     _cell: bytes
     _collected: Collected | None
-    _view: View | None
+    _view: Basis | None
     _age: int
     _prefix: str
-    _number: int
+    _number: int | None
+    _detail: str = ""
+    """What was wrong with the question, and what to do."""
 
     def __bool__(self) -> bool:
         return self.decision == PERMIT
@@ -84,7 +107,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
     @property
     def position(self) -> int:
         """The position that the answer stands on, 0 for none."""
-        return 0 if self._view is None else self._view.meta.position
+        return 0 if self._view is None else self._view.position
 
     @property
     def token(self) -> str:
@@ -103,14 +126,30 @@ class Answer(msgspec.Struct, eq=False, gc=False):
 
     @property
     def decision_id(self) -> str:
-        """Names this answer: random for each gate and process, and counted."""
-        return f"{self._prefix}-{self._number}"
+        """Names this answer: random for each gate and process, and counted; or the ledger's name for it."""
+        return self._prefix if self._number is None else f"{self._prefix}-{self._number}"
 
     @property
     def sentence(self) -> str:
         """The answer for a person."""
         whom = self._whom if isinstance(self._whom, (list, tuple)) else (self._whom,)
-        return sentence(self._details, named(whom) or "nobody", self.purpose)
+        return sentence(self._details, named(whom) or "nobody", self.purpose, self._detail)
+
+
+def undecided(
+    code: str,
+    basis: Basis | None,
+    age: int,
+    whom: object,
+    purpose: object,
+    prefix: str,
+    number: int | None,
+    detail: str = "",
+) -> Answer:
+    """The answer that is none. `code` and `detail` say why."""
+    decided = Decision(False, "unknown", (Reason(code),), "", ())
+    asked = purpose if isinstance(purpose, str) else ""
+    return Answer(UNDECIDED, asked, whom, decided, b"", None, basis, age, prefix, number, detail)
 
 
 # -- on the wire ---------------------------------------------------------------------------------------------

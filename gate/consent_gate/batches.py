@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from consent_domain.decide import Collected
 from consent_domain.instants import Micros
 
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.cells import PLAIN, PREFIX_BYTES, SINCE_END
+from consent_gate.cells import PLAIN, SINCE_END, head_of
 from consent_gate.checks import Checks
 from consent_gate.classes import Entry, Table
-from consent_gate.questions import When, cell_of, code_of, collected_of, is_within, table_of
+from consent_gate.questions import When, cells_of, collected_of, is_within, table_of
 from consent_gate.reader import View, snapshot_of
 
 SLICE_ROWS = 1_000
+Found = tuple[bool, str]
+"""Whether a workspace is permitted, and the first reason."""
+_NO_HEAD = b"", b""
+_permitted_of, _code_of = itemgetter(0), itemgetter(1)
 
 
 class Answers(NamedTuple):
@@ -58,65 +63,71 @@ class Batch:
 
     def take(self, workspaces: Sequence[str]) -> None:
         """Answer for these, as of one position. Never raises but for what stops the process."""
-        rows = len(self._permitted)
         try:
-            problem = self._take(workspaces)
+            found, problem = self._take(workspaces)
         except Exception as error:
-            problem = code_of(error)
+            found, problem = [], self._checks.code_of(error)
         if problem:
-            # Nothing of this slice was decided.
-            del self._permitted[rows:], self._reasons[rows:]
-            for _ in workspaces:
-                self._add(False, problem)
+            found = [(False, problem)] * len(workspaces)  # nothing of this slice was decided
+        codes = self._codes
+        for code in dict.fromkeys(map(_code_of, found)):
+            codes.setdefault(code, len(codes))
+        self._permitted += map(_permitted_of, found)
+        self._reasons += map(codes.__getitem__, map(_code_of, found))
 
-    def _take(self, workspaces: Sequence[str]) -> str:
+    def _take(self, workspaces: Sequence[str]) -> tuple[list[Found], str]:
+        """What each is answered, and the reason code why none is.
+
+        It is long for speed, calling little: a slice is answered in a millisecond.
+        """
         checks = self._checks
         collected = None if self._collected is None else collected_of(self._collected)
         age_max = checks.age_max(self._staleness)
         needed = self._at_least
+        found: list[Found] = []
         transaction, view = checks.reader.begin()
         try:
             table = view.tables.find(self._question) or table_of(transaction, view, *self._question)
-            entries, at_bytes, floors = table.entries, view.at_bytes, checks.floors
-            for workspace in workspaces:
-                cell = cell_of(transaction, workspace)
-                entry = entries.get(cell[:PREFIX_BYTES])
+            entries, at_bytes = table.entries, view.at_bytes
+            is_behind = checks.floors is not None and checks.floors.highest > view.position
+            for workspace, cell in zip(workspaces, cells_of(transaction, workspaces), strict=True):
+                prefix, since = head_of(cell) if len(cell) >= SINCE_END else _NO_HEAD
+                entry = entries.get(prefix)
                 if entry is None and cell[:1] == PLAIN:
                     entry = table.entry_of(cell, snapshot_of(transaction, view), view.at)
-                found = None
-                if entry is not None and cell[PREFIX_BYTES:SINCE_END] <= at_bytes:
-                    found = _first_reason(entry, cell, collected, view.at)
-                    if floors is not None and floors.highest > view.position:
+                answer = None
+                if entry is not None and since <= at_bytes:
+                    if collected is None and since >= entry.permit_from:
+                        answer = entry.permitting
+                    else:
+                        answer = _first_reason(entry, since, cell, collected, view.at)
+                    if is_behind:
                         needed = max(needed, checks.floor_of_member(table, workspace, entry))
-                if found is None:
-                    found, at_least = self._by_the_rules(transaction, view, table, workspace, collected)
+                if answer is None:
+                    answer, at_least = self._by_the_rules(transaction, view, table, workspace, collected)
                     needed = max(needed, at_least)
-                self._add(*found)
+                found.append(answer)
         finally:
             transaction.abort()
         age = boot_nanoseconds() - view.asked
         if self._oldest is None or view.asked < self._oldest.asked:
             self._oldest = view
             self._policy_version = table.case.policies[-1].version if table.case.policies else ""
-        return checks.problem_of(view) or checks.staleness_of(view, age, age_max, needed)
+        return found, checks.problem_of(view) or checks.staleness_of(view, age, age_max, needed)
 
     def _by_the_rules(
         self, transaction: Any, view: View, table: Table, workspace: object, collected: Collected | None
-    ) -> tuple[tuple[bool, str], int]:
+    ) -> tuple[Found, int]:
         try:
             decision, floor = self._checks.by_the_rules(transaction, view, table, workspace, collected)
         except Exception as error:
-            return (False, code_of(error)), 0
+            return (False, self._checks.code_of(error)), 0
         return (decision.permit, decision.reasons[0].code), floor
-
-    def _add(self, permitted: bool, code: str) -> None:
-        self._permitted.append(permitted)
-        self._reasons.append(self._codes.setdefault(code, len(self._codes)))
 
     def answers(self) -> Answers:
         """What was answered so far."""
         view = self._oldest
-        fresh = view is not None and view.asked > 0
+        fresh = view is not None and view.asked != 0
         return Answers(
             self._permitted,
             list(self._codes),
@@ -129,11 +140,10 @@ class Batch:
 
 
 def _first_reason(
-    entry: Entry, cell: bytes, collected: Collected | None, at: Micros
-) -> tuple[bool, str] | None:
-    """Whether a plain workspace is permitted, and its first reason; None if only the rules can say."""
+    entry: Entry, since: bytes, cell: bytes, collected: Collected | None, at: Micros
+) -> Found | None:
+    """What a plain workspace is answered; None if only the rules can say."""
     if collected is None:
-        since = cell[PREFIX_BYTES:SINCE_END]
         if since >= entry.permit_from:
             return entry.permitting
         return entry.nothing if since >= entry.nothing_from else entry.unstated

@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from os import getpid
 from typing import Any, Protocol
+from zlib import crc32
 
 import lmdb
 from consent_domain.decide import Collected, Decision, combine, settle
 from consent_domain.facts import Book, OrganisationFacts, WorkspaceFacts
-from consent_domain.grounds import Reason
 from consent_domain.ruling import rule_case
 
-from consent_gate.answers import DENY, PERMIT, UNDECIDED, Answer
+from consent_gate.answers import DENY, PERMIT, Answer, undecided
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.cells import PLAIN, PREFIX_BYTES, SINCE_END
+from consent_gate.cells import PLAIN, PREFIX_BYTES, SINCE_END, SOUND, damaged
 from consent_gate.classes import Entry, Table
-from consent_gate.questions import When, code_of, collected_of, is_within, table_of
+from consent_gate.questions import When, code_of, collected_of, detail_of, is_within, owners_of, table_of
 from consent_gate.reader import Reader, View, snapshot_of
 from consent_gate.store import Snapshot
 
@@ -99,9 +99,10 @@ class Checks:
                 if table is None:
                     table = table_of(transaction, view, purpose, categories)
                 try:
-                    cell = transaction.get(workspace.encode(), b"")  # type: ignore[union-attr]
+                    key = workspace.encode()  # type: ignore[union-attr]
+                    cell = transaction.get(key, b"")
                 except (AttributeError, lmdb.BadValsizeError, UnicodeEncodeError):
-                    cell = b""  # several workspaces, or what cannot be an id
+                    key = cell = b""  # several workspaces, or what cannot be an id
                 since = cell[PREFIX_BYTES:SINCE_END]
                 entry = table.entries.get(cell[:PREFIX_BYTES])
                 if entry is None and cell[:1] == PLAIN:
@@ -111,6 +112,8 @@ class Checks:
                     decided, floor = self.by_the_rules(transaction, view, table, workspace, when)
                     permit, at_least = decided.permit, max(at_least, floor)
                 else:
+                    if crc32(cell, crc32(key)) != SOUND:
+                        raise damaged(key)
                     if when is None:
                         decided, permit = entry, since >= entry.permit_from
                     elif is_within(entry, cell, when, view.at):
@@ -144,7 +147,7 @@ class Checks:
                 self._number(),
             )
         except Exception as error:
-            return self._undecided(code_of(error), view, age, workspace, purpose)
+            return self._undecided(self.code_of(error), view, age, workspace, purpose, detail_of(error))
 
     # -- what batches need too -------------------------------------------------------------------------------
 
@@ -153,6 +156,11 @@ class Checks:
         if staleness_seconds_max is None:
             return self._age_max
         return min(self._age_max, int(staleness_seconds_max * _NANOSECONDS))
+
+    def code_of(self, error: Exception) -> str:
+        """The reason code for what went wrong. Damage is reported to whoever follows."""
+        self.reader.complain(error)
+        return code_of(error)
 
     def problem_of(self, view: View) -> str:
         """Why nothing can be decided on `view` however fresh it is: `halted`, `catching_up`, or nothing."""
@@ -180,8 +188,8 @@ class Checks:
         collected: Collected | None,
     ) -> tuple[Decision, int]:
         """The decision by the rules, and the position that the replica must have reached for it."""
-        asked = (workspace,) if isinstance(workspace, str) else tuple(workspace)  # type: ignore[arg-type]
-        facts = _Seen(snapshot_of(transaction, view))
+        asked = owners_of(workspace)
+        facts = Seen(snapshot_of(transaction, view))
         decision = combine(
             [
                 (name, settle(rule_case(table.case, facts, name, view.at), collected, view.at))
@@ -205,16 +213,15 @@ class Checks:
             (floors.floor_of(name, organisations, key) for name in workspaces for key in purposes), default=0
         )
 
-    def _undecided(self, code: str, view: View | None, age: int, whom: object, purpose: object) -> Answer:
+    def _undecided(
+        self, code: str, view: View | None, age: int, whom: object, purpose: object, detail: str = ""
+    ) -> Answer:
         if self._named_by != getpid():
             self._name_answers()
-        decided = Decision(False, "unknown", (Reason(code),), "", ())
-        return Answer(
-            UNDECIDED, str(purpose), whom, decided, b"", None, view, age, self._prefix, self._number()
-        )
+        return undecided(code, view, age, whom, purpose, self._prefix, self._number(), detail)
 
 
-class _Seen:
+class Seen:
     """A snapshot that remembers on whose facts a decision came to depend."""
 
     def __init__(self, snapshot: Snapshot) -> None:

@@ -115,8 +115,12 @@ def _bytes_of(instant: Micros) -> bytes:
 class Tables:
     """The tables of one generation at one ledger time."""
 
-    def __init__(self, older: Tables | None, at: Micros) -> None:
+    def __init__(self, older: Tables | None, at: Micros, until: Micros | None = None) -> None:
+        """`until`: see `consent_domain.grounds.Case`; nothing older is taken over then."""
+        assert older is None or until is None, "what held before may not hold until then"
         self._at = at
+        self.until = until
+        """By then, too, what these tables permit is permitted; None: for as long as they are asked."""
         self._tables: dict[tuple[str | None, tuple[str, ...]], Table] = {}
         self._older = {} if older is None else older._tables
         self.find = self._tables.get
@@ -145,7 +149,7 @@ class Tables:
                 if _holds(entry.ruling.valid_until, self._at)
             }
             return Table(older.case, still)
-        return Table(prepare(snapshot.book, *question, self._at), {})
+        return Table(prepare(snapshot.book, *question, self._at)._replace(until=self.until), {})
 
 
 def _holds(valid_until: Micros | None, at: Micros) -> bool:

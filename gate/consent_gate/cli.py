@@ -27,19 +27,26 @@ from consent_gate.commands import (
     prove,
     replay,
     runs,
+    simulate,
+    snapshot,
     status,
     verify,
     why,
     witness,
 )
 from consent_gate.commands.terminal import painted, plain
-from consent_gate.commands.usage import BAD, EXIT_CODES, UNCHECKED, UNDECIDED
+from consent_gate.commands.usage import BAD, EXIT_CODES, UNCHECKED, UNDECIDED, examples
 
 COMMANDS = (
-    check, why, ever, filter, history, runs, coverage, status, prove, verify, export, replay, monitor,
-    witness,
+    check, why, ever, simulate, filter, history, runs, coverage, snapshot, status, prove, verify, export,
+    replay, monitor, witness,
 )  # fmt: skip
 """The modules of the sub-commands, in the order of `--help`; see `commands.usage.Subcommands`."""
+
+_EXAMPLES = """\
+  consent status
+  consent check acme --purpose train.search_ranking --collected 2024-01-15T10:30:00Z --explain
+  consent filter --help"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,13 +72,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments() -> argparse.ArgumentParser:
     """The parser. It exits 2 on wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="consent", description="Ask the consent ledger, and check its log.", epilog=EXIT_CODES
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        prog="consent", description="Ask the consent ledger, and check its log.",
+        **examples(_EXAMPLES, EXIT_CODES),
+    )  # fmt: skip
+    parser.set_defaults(run=lambda _: _helped(parser))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     shared = _shared()
     for module in COMMANDS:
         module.add(commands, shared)
     return parser
+
+
+def _helped(parser: argparse.ArgumentParser) -> int:
+    """What there is, to whoever named no command."""
+    parser.print_help(sys.stderr)
+    return UNDECIDED
 
 
 def _shared() -> argparse.ArgumentParser:
@@ -85,7 +100,7 @@ def _shared() -> argparse.ArgumentParser:
         "--feed-key", metavar="KEY", help="the ledger's public key, to be pinned (CONSENT_FEED_KEY)"
     )
     group.add_argument(
-        "--replica", metavar="FOLDER", help="where `filter` keeps its replica (CONSENT_REPLICA)"
+        "--replica", metavar="FOLDER", help="where this host's replica is kept (CONSENT_REPLICA)"
     )
     group.add_argument(
         "--config", metavar="FILE",
@@ -103,7 +118,8 @@ def _failed(options: argparse.Namespace, code: str, detail: str) -> int:
         result = (
             {"result": "bad" if exit_code == BAD else "unchecked"} if checks else {"decision": "undecided"}
         )
-        print(json.dumps({**result, "code": code, "detail": detail}))
+        printed = sys.stderr if getattr(options, "is_data_printed", False) else sys.stdout
+        print(json.dumps({**result, "code": code, "detail": detail}), file=printed)
     else:
         word = painted("consent:", "deny" if exit_code == BAD else "undecided", sys.stderr)
         print(f"{word} {plain(detail)} [{code}]", file=sys.stderr)

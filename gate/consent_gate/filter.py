@@ -13,9 +13,8 @@ Needs the extra `filter` (pyarrow). Cost: a look-up a row and a few kernels a ba
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from threading import Lock
 from typing import Any
 
@@ -23,22 +22,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from consent_domain.errors import ConsentError
 
-from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Judge, Standing, Step, Verdict
-
-_NEVER = (1 << 63) - 1
-_NAMES_A_ROW = 4
-"""`index_in` hashes all names on every call. A table of ours is faster once there are so many a row."""
+from consent_gate.standings import Standings
+from consent_gate.verdicts import NO_WORKSPACE, Judge, Verdict
 
 
 class Filter:
     """Masks batches by verdicts of one moment, and counts what it met. May be shared by threads."""
 
-    def __init__(self, verdicts: Judge, columns: Sequence[str], collected_column: str = "") -> None:
-        """`columns` hold the owners' ids. Raises ConsentError `invalid_value` if there is none."""
+    def __init__(
+        self,
+        verdicts: Judge,
+        columns: Sequence[str],
+        collected_column: str = "",
+        standings: Standings | None = None,
+    ) -> None:
+        """`columns` hold the owners' ids; `standings` are those that other filters of `verdicts` met.
+
+        Raises ConsentError `invalid_value` if there is no column.
+        """
         if not columns:
             raise ConsentError("invalid_value", "name at least one column that holds workspace ids")
         self._verdicts = verdicts
-        self._standings = _Standings(verdicts)
+        self._standings = standings or Standings(verdicts)
         self._columns = list(columns)
         self._collected_column = collected_column
         self._rows: Counter[int] = Counter()
@@ -51,7 +56,8 @@ class Filter:
     @property
     def counts(self) -> dict[Verdict, int]:
         """Rows met so far, by verdict, most rows first."""
-        return {self._verdicts.table[number]: rows for number, rows in self._rows.most_common()}
+        with self._lock:
+            return {self._verdicts.table[number]: rows for number, rows in self._rows.most_common()}
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of `batch` that may be used, in order. Raises as `verdicts` does."""
@@ -59,8 +65,7 @@ class Filter:
 
     def mask(self, batch: pa.RecordBatch) -> pa.BooleanArray:
         """Whether each row may be used; never null. Raises as `verdicts` does."""
-        numbers = self.verdicts(batch)
-        permits: pa.BooleanArray = _permits(self._verdicts, numbers)
+        permits: pa.BooleanArray = self.permit(self.verdicts(batch))
         return permits
 
     def verdicts(self, batch: pa.RecordBatch) -> pa.Int32Array:
@@ -70,22 +75,47 @@ class Filter:
         pyarrow.ArrowInvalid for values that no computer should have written.
         """
         require_columns(batch.schema, self._columns, self._collected_column)
-        with self._lock:
-            return self._judged(batch)
-
-    def _judged(self, batch: pa.RecordBatch) -> pa.Int32Array:
-        collected = None
-        if self._collected_column:
-            collected = _micros(batch.column(self._collected_column))
-        numbers: Any = None
-        for column in self._columns:
-            found = self._of_column(batch.column(column), collected)
-            numbers = found if numbers is None else self._first_denial(numbers, found)
-        assert isinstance(numbers, pa.Int32Array), "there is at least one column"
-        assert len(numbers) == batch.num_rows and numbers.null_count == 0, "every row has a verdict"
-        for one in pc.value_counts(numbers):
-            self._rows[one["values"].as_py()] += one["counts"].as_py()
+        collected = self._instants(batch)
+        numbers = self.told([self._of_column(batch.column(column), collected) for column in self._columns])
+        assert len(numbers) == batch.num_rows, "every row has a verdict"
         return numbers
+
+    def denying(self, batch: pa.RecordBatch) -> Iterator[tuple[int, str, int]]:
+        """Who denies rows of `batch`: the verdict's number, the workspace, and how many shares it has.
+
+        Not counted, and no share that has no owner. Raises as `verdicts` does.
+        """
+        require_columns(batch.schema, self._columns, self._collected_column)
+        collected = self._instants(batch)
+        for column in map(batch.column, dict.fromkeys(self._columns)):
+            owners, times = column, collected
+            if is_list(column.type):
+                owners, rows = _flattened(column)
+                times = None if collected is None else collected.take(rows)
+            found = self._of_owners(owners, times)
+            shares = pa.table({"number": found, "owner": owners.cast(pa.string())})
+            denied = shares.filter(pc.invert(self.permit(found))).drop_null()
+            for one in denied.group_by(["number", "owner"]).aggregate([([], "count_all")]).to_pylist():
+                yield one["number"], one["owner"], one["count_all"]
+
+    def _instants(self, batch: pa.RecordBatch) -> Any:
+        return instants(batch.column(self._collected_column)) if self._collected_column else None
+
+    def told(self, found: Sequence[Any]) -> pa.Int32Array:
+        """The number of each row's verdict, from those on its owners, column by column. Counted."""
+        numbers = found[0]
+        for others in found[1:]:
+            numbers = pc.if_else(self.permit(numbers), others, numbers)
+        assert isinstance(numbers, pa.Int32Array) and numbers.null_count == 0, "every row has a verdict"
+        counted = [(one["values"].as_py(), one["counts"].as_py()) for one in pc.value_counts(numbers)]
+        with self._lock:
+            for number, rows in counted:
+                self._rows[number] += rows
+        return numbers
+
+    def permit(self, numbers: Any) -> Any:
+        """Whether each of these verdicts permits."""
+        return _permits(self._verdicts, numbers)
 
     def _of_column(self, column: Any, collected: Any) -> Any:
         if not is_list(column.type):
@@ -97,97 +127,12 @@ class Filter:
     def _gathered(self, found: Any, rows: Any, count: int) -> Any:
         """One verdict a row, from those of its owners, which lie in the order of rows."""
         numbers = _scattered(_repeated(NO_WORKSPACE, count, pa.int32()), *_first_of_each(found, rows))
-        denied = pc.invert(_permits(self._verdicts, found))
+        denied = pc.invert(self.permit(found))
         return _scattered(numbers, *_first_of_each(found.filter(denied), rows.filter(denied)))
-
-    def _first_denial(self, some: Any, others: Any) -> Any:
-        return pc.if_else(_permits(self._verdicts, some), others, some)
 
     def _of_owners(self, owners: Any, collected: Any) -> Any:
         """The verdict on each owner's share of its row."""
-        places = self._standings.places(owners.cast(pa.string()))
-        numbers: Any = self._standings.unstated.take(places)
-        if collected is not None:
-            stated = self._standings.at_times(places, collected)
-            numbers = pc.if_else(pc.is_valid(collected), stated, numbers)
-        return pc.fill_null(numbers, NO_WORKSPACE)
-
-
-class _Standings:
-    """The standings of all workspaces met so far, in columns. A workspace's place is its index in them."""
-
-    def __init__(self, verdicts: Judge) -> None:
-        self._verdicts = verdicts
-        self._names: Any = pa.array([], pa.string())
-        self._places: dict[str | None, int] = {}
-        """Of the names that a small batch was looked up among; none as long as batches are large."""
-        self.unstated: Any = pa.array([], pa.int32())
-        self._lines: Any = pa.array([], pa.int32())
-        self._since: Any = pa.array([], pa.int64())
-        self._steps: list[tuple[Any, Any]] = []
-        self._steps_of = 0
-
-    def places(self, owners: Any) -> Any:
-        """The place of each owner, null for one that is null. Raises as `verdicts.standings` does."""
-        if len(self._names) == 0 and self._verdicts.everybody is not None:
-            self._begin_with_everybody(len(owners))
-        places = self._found(owners)
-        new = pc.unique(owners.filter(pc.is_null(places)).drop_null())
-        if len(new) == 0:
-            return places
-        self._add(new, self._verdicts.standings(new.to_pylist()))
-        return self._found(owners)
-
-    def _begin_with_everybody(self, rows: int) -> None:
-        """Unless batches are so small that finding those that are met is cheaper."""
-        everybody = self._verdicts.everybody
-        if rows * _NAMES_A_ROW >= len(everybody):
-            self._names, self._lines, self._since, self.unstated = everybody.columns
-            self._keep_steps()
-
-    def _found(self, owners: Any) -> Any:
-        if len(owners) * _NAMES_A_ROW >= len(self._names):
-            return pc.index_in(owners, value_set=self._names)
-        known = len(self._places)
-        if known < len(self._names):
-            self._places.update(zip(self._names[known:].to_pylist(), itertools.count(known), strict=False))
-        return pa.array(map(self._places.get, owners.to_pylist()), pa.int32(), size=len(owners))
-
-    def _add(self, names: Any, standings: list[Standing]) -> None:
-        lines, since, unstated = zip(*standings, strict=True)
-        self._names = pa.concat_arrays([self._names, names])
-        self._lines = pa.concat_arrays([self._lines, pa.array(lines, pa.int32())])
-        self._since = pa.concat_arrays([self._since, pa.array(since, pa.int64())])
-        self.unstated = pa.concat_arrays([self.unstated, pa.array(unstated, pa.int32())])
-        self._keep_steps()
-
-    def _keep_steps(self) -> None:
-        known = self._verdicts.lines
-        if len(known) > self._steps_of:
-            self._steps_of = len(known)
-            self._steps = [
-                (_column(known, index, "start"), _column(known, index, "verdict"))
-                for index in range(max(map(len, known)))
-            ]
-
-    def at_times(self, places: Any, collected: Any) -> Any:
-        """The verdict at each time: the lines' steps are gone through side by side."""
-        lines = self._lines.take(places)
-        used = pc.unique(lines.drop_null()).to_pylist()
-        count = max((len(self._verdicts.lines[line]) for line in used), default=0)
-        numbers = pa.nulls(len(places), pa.int32())
-        for starts, verdicts in self._steps[:count]:
-            begun = pc.greater_equal(collected, starts.take(lines))
-            numbers = pc.if_else(begun, verdicts.take(lines), numbers)
-        early = pc.less(collected, self._since.take(places))
-        return pc.if_else(early, pa.scalar(BEFORE_ENROLMENT, pa.int32()), numbers)
-
-
-def _column(lines: Sequence[Sequence[Step]], index: int, field: str) -> Any:
-    """The field of each line's step; a step that a line does not have never begins."""
-    absent = _NEVER if field == "start" else NO_WORKSPACE
-    values = [getattr(line[index], field) if index < len(line) else absent for line in lines]
-    return pa.array(values, pa.int64() if field == "start" else pa.int32())
+        return self._standings.verdicts(owners, collected)
 
 
 def _flattened(column: Any) -> tuple[Any, Any]:
@@ -267,8 +212,9 @@ def _is_text(kind: Any) -> bool:
     return any(test(kind) for test in tests)
 
 
-def _micros(column: Any) -> Any:
+def instants(column: Any) -> Any:
     """Microseconds since 1970. Digits past the microsecond are cut, never rounded into the future."""
     if column.type.unit == "ns":
-        column = pc.floor_temporal(column, unit="microsecond")
+        # In a zone of its own it would be cut by local time, an hour of which comes twice a year.
+        column = pc.floor_temporal(column.cast(pa.timestamp("ns", "UTC")), unit="microsecond")
     return column.cast(pa.timestamp("us", "UTC"), safe=column.type.unit != "ns").cast(pa.int64())

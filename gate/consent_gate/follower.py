@@ -24,13 +24,19 @@ from consent_domain.feed import Page, Row, Watermark
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
+from consent_gate.cells import Meta
 from consent_gate.election import Election
 from consent_gate.replica import Build, Mark, Recorded, Replica
 from consent_gate.store import epoch_continued
 
-WAIT_SECONDS_MIN = 0.1
+WAIT_SECONDS_FIRST = 1.0
+"""A thousand gates whose ledger was started again come back within so long, at moments of their own."""
 WAIT_SECONDS_MAX = 2.0
+RETRY_AFTER_SECONDS_MAX = 30.0
+"""A source that asks for more patience gets no more than this."""
 STANDBY_SECONDS = 0.5
+FAILURES_MAX = 3
+"""After so many in a row another process of the host may try: its API key may still be good."""
 READER_CHECK_NANOSECONDS = 1_000_000_000
 WATERMARKS_MAX = 64
 RUN_ROWS_MAX = 200_000
@@ -39,6 +45,11 @@ RUN_ROWS_MAX = 200_000
 
 class SourceUnavailable(Exception):
     """The source did not answer, or not now; ask again later. Nothing was learnt."""
+
+    def __init__(self, why: str, retry_after_seconds: float = 0.0) -> None:
+        """`retry_after_seconds` is what the source asked for: to be asked no earlier than that."""
+        super().__init__(why)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Impossible(Exception):
@@ -57,11 +68,13 @@ class Events(NamedTuple):
 
     The watermark is read after the events, or with them: a log that is restored in between shows
     by its epoch that they are not its own. Without a watermark, they are of the epoch asked after.
+    `view_generation` is that of the ledger's view of the facts, 0 where nobody looked.
     """
 
     events: Sequence[Recorded]
     watermark: Watermark | None
     asked: int
+    view_generation: int = 0
 
 
 class StartAnew(NamedTuple):
@@ -70,15 +83,26 @@ class StartAnew(NamedTuple):
     why: str
 
 
+class Begun(NamedTuple):
+    """The source filled the replica itself, with a snapshot: ask after its position now."""
+
+
 class Source(Protocol):
     """Where a replica's contents come from."""
 
-    def ask(self, after: Token | None) -> Awaitable[Pages | Events | StartAnew]:
+    def ask(self, after: Token | None) -> Awaitable[Pages | Events | StartAnew | Begun]:
         """What changed after a token, waiting some seconds at most if nothing did; None: everything.
 
         The first answer for None is a page from 0 on, or events from position 1 on. Raises
         SourceUnavailable for whatever may work later, and Impossible or Unreadable for what cannot be.
         """
+
+
+class ClosableSource(Source, Protocol):
+    """A source that holds connections."""
+
+    def close(self) -> Awaitable[None]:
+        """Give them back."""
 
 
 class Follower:
@@ -116,6 +140,9 @@ class Follower:
             self._begin_run()
             self._halt(str(error))
             return self._later(f"halted: {error}")
+        except SourceUnavailable as error:
+            # A run goes on where it stopped: what changed meanwhile comes later in the same run.
+            return self._later(str(error), error.retry_after_seconds)
         except Exception as error:
             # Whatever it was, nothing was taken; the replica grows stale, and a run begins anew.
             self._begin_run()
@@ -133,6 +160,8 @@ class Follower:
     # -- who and when ----------------------------------------------------------------------------------------
 
     def _lead(self) -> bool:
+        if not self._leads:
+            self._replica.make_folder()
         led, self._leads = self._leads, self._election.lead()
         if self._leads and not led:
             self._replica.clear_others()
@@ -144,12 +173,17 @@ class Follower:
         if now - self._checked_readers >= READER_CHECK_NANOSECONDS:
             self._checked_readers = now
             self._replica.reader_check()
+            self._replica.heed_reports()
 
-    def _later(self, why: str) -> float:
+    def _later(self, why: str, at_least: float = 0.0) -> float:
         self.why = why
+        window = min(WAIT_SECONDS_MAX, WAIT_SECONDS_FIRST * 2 ** min(self._failures, 10))
         self._failures += 1
-        longest = min(WAIT_SECONDS_MAX, WAIT_SECONDS_MIN * 2 ** min(self._failures, 10))
-        return self._jitter.uniform(longest / 2, longest)
+        if self._failures % FAILURES_MAX == 0:
+            self._leads = False
+            self._election.resign()
+        # Any moment of the window, so that those who failed together do not come back together.
+        return min(RETRY_AFTER_SECONDS_MAX, at_least) + self._jitter.uniform(0, window)
 
     def _halt(self, why: str) -> None:
         try:
@@ -163,26 +197,29 @@ class Follower:
         self._run: list[Row] = []
         self._run_at: Token | None = None
         self._build: Build | None = None
+        self._build_of = 0
         self._ahead: list[tuple[Watermark, int]] = []
 
     async def _ask(self) -> None:
         meta = self._replica.meta
         origin = self._origin or (None if meta is None else meta.origin)
         usable = meta if meta is not None and meta.complete else None
-        at = None if usable is None else Token(usable.origin, usable.epoch, usable.position)
+        at = _token_of(usable)
         if usable is not None and usable.origin != origin:
             raise Impossible(f"the replica follows {usable.origin}, and {origin} is pinned")
         answer = await self._source.ask(self._run_at or at)
         match answer:
             case Pages():
                 _require_log(answer.page.watermark, origin, self._run_at or at)
-                self._take_page(answer.page, answer.asked, at)
+                self._take_page(answer.page, answer.asked, usable)
             case Events():
                 if answer.watermark is not None:
                     _require_log(answer.watermark, origin, at)
-                self._take_events(answer, at)
+                self._take_events(answer, usable)
             case StartAnew():
                 self._start_anew(answer.why)
+            case Begun():
+                self._begin_run()
         if usable is not None and usable.halted:
             self._replica.halt("")
 
@@ -196,14 +233,18 @@ class Follower:
 
     # -- rows ------------------------------------------------------------------------------------------------
 
-    def _take_page(self, page: Page, asked: int, at: Token | None) -> None:
-        before = self._run_at or at
+    def _take_page(self, page: Page, asked: int, usable: Meta | None) -> None:
+        before = self._run_at or _token_of(usable)
         if page.after != (0 if before is None else before.position):
             raise Impossible(f"a page after {page.after} answers what was asked after {before or 0}")
         if before is not None and page.epoch != before.epoch:
             return self._start_anew(f"epoch {page.epoch} has begun")
+        began_from = self._build_of if usable is None else usable.view_generation
+        if before is not None and page.generation != began_from:
+            # What the replica holds of before may be what was wrong with the older one.
+            return self._start_anew("the ledger folded its facts anew")
         self._await(page.watermark, asked)
-        if at is None:
+        if usable is None:
             self._take_snapshot(page)
         elif page.more:
             self._run += page.rows
@@ -212,7 +253,7 @@ class Follower:
                 self._start_anew("too much has changed")
         else:
             mark = self._reached(page.through)
-            if self._run or page.rows or page.through > at.position:
+            if self._run or page.rows or page.through > usable.position:
                 self._replica.apply_rows([*self._run, *page.rows], page.through, page.watermark.time, mark)
             elif mark is not None:
                 self._replica.note_watermark(mark)
@@ -221,7 +262,8 @@ class Follower:
 
     def _take_snapshot(self, page: Page) -> None:
         if self._build is None:
-            self._build = self._replica.build(page.origin, page.epoch)
+            self._build = self._replica.build(page.origin, page.epoch, page.generation)
+            self._build_of = page.generation
         self._build.add(page.rows)
         self._run_at = page.token if page.more else None
         if not page.more:
@@ -230,13 +272,17 @@ class Follower:
 
     # -- events ----------------------------------------------------------------------------------------------
 
-    def _take_events(self, answer: Events, at: Token | None) -> None:
+    def _take_events(self, answer: Events, usable: Meta | None) -> None:
         watermark = answer.watermark
-        if at is None:
+        at = _token_of(usable)
+        if at is None or usable is None:
             if watermark is None:
                 raise SourceUnavailable("the log did not say yet which one it is")
+            self._begin_run()
             # The events may have been read before that epoch began: those that count are asked for now.
             return self._replica.build(watermark.origin, watermark.epoch).finish(0)
+        if answer.view_generation and usable.view_generation not in (0, answer.view_generation):
+            return self._start_anew("the ledger folded its facts anew")
         expected = at.position + 1
         for event in answer.events:
             if event.position != expected:
@@ -271,6 +317,10 @@ class Follower:
             return None
         newest, asked = reached[-1]
         return Mark(newest.epoch, newest.position, newest.time, asked)
+
+
+def _token_of(usable: Meta | None) -> Token | None:
+    return None if usable is None else Token(usable.origin, usable.epoch, usable.position)
 
 
 def _epoch_after(events: Sequence[Recorded], epoch: int) -> int:

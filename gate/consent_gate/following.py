@@ -6,23 +6,17 @@ import asyncio
 import hashlib
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
-from consent_gate.follower import Follower, Source
+from consent_gate.folders import cache_folder
+from consent_gate.follower import ClosableSource, Follower
 from consent_gate.http_source import HttpSource
 from consent_gate.replica import Replica
 from consent_gate.signatures import Verifier
+from consent_gate.snapshots.beginning import BeginningSource
 
 STOP_SECONDS_MAX = 5.0
-
-
-class ClosableSource(Source, Protocol):
-    """A source that holds connections."""
-
-    def close(self) -> Awaitable[None]:
-        """Give them back."""
 
 
 class ThreadFollowing:
@@ -41,12 +35,13 @@ class ThreadFollowing:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._failure = ""
 
     @property
     def why(self) -> str:
         """What went wrong last, empty if nothing did."""
-        return "" if self._follower is None else self._follower.why
+        return self._failure or ("" if self._follower is None else self._follower.why)
 
     @property
     def leads(self) -> bool:
@@ -57,7 +52,7 @@ class ThreadFollowing:
         """Begin. After a fork, whose child has no threads, begin again. Otherwise nothing."""
         if self._pid == os.getpid():
             return
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._pid = os.getpid()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="consent-gate", daemon=True)
@@ -65,13 +60,18 @@ class ThreadFollowing:
 
     def stop(self) -> None:
         """End, waiting at most 5 s for the step that is going on."""
-        if self._pid != os.getpid() or self._thread is None:
+        self.let_go()
+        if self._pid == os.getpid() and self._thread is not None:
+            self._thread.join(STOP_SECONDS_MAX)
+
+    def let_go(self) -> None:
+        """End soon, without waiting: also for the garbage collector, from whatever thread it runs in."""
+        if self._pid != os.getpid():
             return
         with self._lock:
             self._stopping = True
-            if self._loop is not None and self._task is not None:
+            if self._loop is not None and self._task is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._task.cancel)
-        self._thread.join(STOP_SECONDS_MAX)
 
     def _run(self) -> None:
         asyncio.run(self._follow())
@@ -81,7 +81,11 @@ class ThreadFollowing:
             self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
             if self._stopping:
                 return
-        source = self._make_source()
+        try:
+            source = self._make_source()
+        except Exception as error:
+            self._failure = f"nobody follows here: {type(error).__name__}: {error}"
+            return
         self._follower = follower = Follower(self._replica, source, self._origin)
         try:
             while True:
@@ -102,11 +106,18 @@ class HttpFollowing(ThreadFollowing):
     def __init__(self, replica: Replica, url: str, token: str, verifier_key: str | None) -> None:
         """Raises ConsentError `invalid_value` for a verifier key that is none."""
         verifier = None if verifier_key is None else Verifier.parse(verifier_key)
-        super().__init__(replica, lambda: HttpSource(url, token, verifier))
+        super().__init__(
+            replica,
+            lambda: BeginningSource(HttpSource(url, token, verifier), replica, url, token, verifier),
+        )
+
+
+def source_of(url: str, verifier_key: str | None) -> str:
+    """Whose word a gate wants: what the key signed, or without one whatever comes from the URL."""
+    return f"url {url}" if verifier_key is None else f"key {verifier_key}"
 
 
 def default_folder(url: str, verifier_key: str | None) -> Path:
     """Where this user's gates on one ledger, with one key pinned, share their replica."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     named = hashlib.sha256(f"{url}\n{verifier_key or ''}".encode()).hexdigest()
-    return cache / "consent-gate" / named[:32]
+    return cache_folder() / named[:32]

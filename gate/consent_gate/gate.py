@@ -11,57 +11,43 @@ usable after a fork; `check` is a matter of microseconds, so asynchronous code c
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, overload
+from weakref import WeakSet, finalize
 
-from consent_gate.answers import Answer
-from consent_gate.batches import SLICE_ROWS, Answers, Batch
+from consent_domain.errors import ConsentError
+
+from consent_gate.addresses import require_address, require_key
+from consent_gate.asking import STALENESS_SECONDS_MAX, Asking, in_thread, tuple_of
+from consent_gate.batches import Batch
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.checks import Checks, Floors, Halted
 from consent_gate.questions import When
-from consent_gate.reader import Reader
+from consent_gate.reader import Reader, View
 from consent_gate.replica import Replica
+from consent_gate.states import Following, Status
 
 if TYPE_CHECKING:
+    from consent_domain.events import RunOutput
+    from consent_domain.manifest import Input
+
     from consent_gate.engines.engine import Progress
     from consent_gate.engines.job import Job, Result
     from consent_gate.engines.where import Place
+    from consent_gate.manifests import Prepared
+    from consent_gate.offline import Offline
+    from consent_gate.server_mode import ServerGate
+    from consent_gate.watch import News, Watch
 
-STALENESS_SECONDS_MAX = 5.0
 JOB_WAIT_SECONDS_MAX = 60.0
-_POLL_SECONDS = 0.005
 
 
-class Status(NamedTuple):
-    """`state` is `live`, `catching_up`, `stale` or `halted`; only `live` permits. `why` is for people."""
-
-    state: str
-    token: str
-    position: int
-    staleness: float | None
-    why: str
-
-
-class Following(Protocol):
-    """What keeps the replica fresh."""
-
-    def start(self) -> None:
-        """Begin, or begin again in a process that was forked. Returns at once."""
-
-    def stop(self) -> None:
-        """End, and let another process of the host follow."""
-
-    @property
-    def why(self) -> str:
-        """What went wrong last, empty if nothing did."""
-
-
-class Gate:
+class Gate(Asking):
     """Checks against the replica of this host."""
+
+    asks_over_the_network = False
 
     def __init__(
         self,
@@ -72,25 +58,57 @@ class Gate:
         floors: Floors | None = None,
         following: Following | None = None,
         halted: Halted | None = None,
+        snapshot: Offline | None = None,
     ) -> None:
         """A gate over a replica that somebody follows for; `connect` makes one that follows by itself.
 
         `purpose` is asked where a check names none. `max_staleness` is in seconds. `floors` say how far
         the replica must be for an answer, `following` is started now and stopped by `close`. While
-        `halted` says so the gate is halted, whatever its replica is.
+        `halted` says so the gate is halted, whatever its replica is. `snapshot` is what `offline` gives.
         """
         self.replica = replica
-        self.purpose = purpose
+        self.snapshot = snapshot
+        """What an offline gate stands on, and how old that is."""
         self.max_staleness = max_staleness
         self._following = following
-        self._reader = Reader(replica, self._start_following)
-        self._checks = Checks(self._reader, max_staleness, floors, halted)
+        self._reader = (
+            Reader(replica, self._start_following) if snapshot is None else snapshot.reader(replica)
+        )
+        self._replica_checks = Checks(self._reader, max_staleness, floors, halted)
+        super().__init__(self._replica_checks, purpose)
         self._closed = False
+        self._watches: WeakSet[Watch] = WeakSet()
         self._start_following()
 
     def _start_following(self) -> None:
         if self._following is not None and not self._closed:
             self._following.start()
+
+    @overload
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        token: str,
+        *,
+        purpose: str | None = ...,
+        max_staleness: float = ...,
+        replica_dir: Path | str | None = ...,
+        verifier_key: str | None = ...,
+        mode: Literal["replica"] = ...,
+    ) -> Gate: ...
+
+    @overload
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        token: str,
+        *,
+        purpose: str | None = ...,
+        max_staleness: float = ...,
+        mode: Literal["server"],
+    ) -> ServerGate: ...
 
     @classmethod
     def connect(
@@ -102,93 +120,69 @@ class Gate:
         max_staleness: float = STALENESS_SECONDS_MAX,
         replica_dir: Path | str | None = None,
         verifier_key: str | None = None,
-    ) -> Gate:
+        mode: str = "replica",
+    ) -> Gate | ServerGate:
         """A gate that follows the ledger at `url` with an API key; returns before anything is fetched.
 
         `replica_dir` is shared by all gates of the host on this ledger; by default it lies in the user's
         cache folder. With `verifier_key` (`name+hash+base64`) whatever that key did not sign halts the gate.
-        Raises ConsentError `invalid_value` for a key that is none, OSError if the folder cannot be made.
-        """
-        from consent_gate.following import HttpFollowing, default_folder
+        With `mode="server"` there is no replica, and each question goes to the ledger.
+        Gates with another key, or without one and with another URL, need a folder of their own.
 
-        replica = Replica.open(replica_dir or default_folder(url, verifier_key))
+        Raises ConsentError `invalid_value` for an address, API key, verifier key or mode that is none,
+        `unsafe_folder` for a folder that other users may write into, `unavailable` if it cannot be made.
+        """
+        require_address(url)
+        require_key(token)
+        if mode == "server":
+            from consent_gate.server_mode import ServerGate
+
+            if replica_dir is not None or verifier_key is not None:
+                raise ConsentError(
+                    "invalid_value",
+                    "a gate with mode='server' keeps no replica and checks no signatures: leave replica_dir "
+                    "and verifier_key out, or leave mode out",
+                )
+            return ServerGate(url, token, purpose=purpose, max_staleness=max_staleness)
+        if mode != "replica":
+            raise ConsentError("invalid_value", f"mode is 'replica' or 'server', and not {mode!r}")
+        from consent_gate.following import HttpFollowing, default_folder, source_of
+
+        folder = Path(replica_dir or default_folder(url, verifier_key))
+        replica = Replica.open(folder, source=source_of(url, verifier_key))
         following = HttpFollowing(replica, url, token, verifier_key)
-        return cls(replica, purpose=purpose, max_staleness=max_staleness, following=following)
+        gate = cls(replica, purpose=purpose, max_staleness=max_staleness, following=following)
+        finalize(gate, following.let_go).atexit = False  # whoever forgets to close a gate keeps no thread
+        return gate
 
-    # -- asking ----------------------------------------------------------------------------------------------
-
-    def check(
-        self,
-        workspace: str | Sequence[str],
-        purpose: str | None = None,
+    @classmethod
+    def offline(
+        cls,
+        path: Path | str,
         *,
-        categories: Sequence[str] = (),
-        collected: When = None,
-        max_staleness: float | None = None,
-        at_least: int = 0,
-    ) -> Answer:
-        """Whether data of `workspace` (of all of them, if several own it) may be used. Never raises.
+        verifier_key: str,
+        max_age: float,
+        purpose: str | None = None,
+        replica_dir: Path | str | None = None,
+    ) -> Gate:
+        """A gate over a snapshot file, where no ledger can be reached; it needs the extra `snapshot`.
 
-        `collected` is when the data was collected: a datetime with a zone, or the first and last one;
-        None says that this is not known. `categories` are those in the data, none: all that the
-        purpose takes. `max_staleness` (seconds) and `at_least` (a position) may ask for
-        more than the gate does.
+        It permits only while the snapshot is younger than `max_age` seconds by the host's clock, and knows
+        nothing of what was recorded since. `verifier_key` is the feed's, pinned. Loading takes about a second
+        a million workspaces, once a boot. Raises as `consent_gate.offline.open_offline` does.
         """
-        if type(categories) is not tuple:
-            categories = _tuple_of(categories)
-        return self._checks.check(
-            workspace,
-            self.purpose if purpose is None else purpose,
-            categories,
-            collected,
-            max_staleness,
-            at_least,
-        )
+        from consent_gate.offline import open_offline
 
-    def check_many(
-        self,
-        workspaces: Sequence[str],
-        purpose: str | None = None,
-        *,
-        categories: Sequence[str] = (),
-        collected: When = None,
-        max_staleness: float | None = None,
-        at_least: int = 0,
-    ) -> Answers:
-        """The same question about each workspace, about a microsecond a row. Never raises."""
-        batch = self.batch(
-            purpose,
-            categories=categories,
-            collected=collected,
-            max_staleness=max_staleness,
-            at_least=at_least,
+        folder = None if replica_dir is None else Path(replica_dir)
+        replica, snapshot = open_offline(Path(path), verifier_key, max_age, folder)
+        return cls(
+            replica,
+            purpose=purpose,
+            max_staleness=max_age,
+            following=snapshot,
+            halted=snapshot.tells_no_age,
+            snapshot=snapshot,
         )
-        for start in range(0, len(workspaces), SLICE_ROWS):
-            batch.take(workspaces[start : start + SLICE_ROWS])
-        return batch.answers()
-
-    async def check_many_async(
-        self,
-        workspaces: Sequence[str],
-        purpose: str | None = None,
-        *,
-        categories: Sequence[str] = (),
-        collected: When = None,
-        max_staleness: float | None = None,
-        at_least: int = 0,
-    ) -> Answers:
-        """`check_many`, letting others run after every 1,000 rows."""
-        batch = self.batch(
-            purpose,
-            categories=categories,
-            collected=collected,
-            max_staleness=max_staleness,
-            at_least=at_least,
-        )
-        for start in range(0, len(workspaces), SLICE_ROWS):
-            batch.take(workspaces[start : start + SLICE_ROWS])
-            await asyncio.sleep(0)
-        return batch.answers()
 
     def batch(
         self,
@@ -201,7 +195,7 @@ class Gate:
     ) -> Batch:
         """A question about many workspaces that are handed over slice by slice."""
         asked = self.purpose if purpose is None else purpose
-        return Batch(self._checks, asked, _tuple_of(categories), collected, max_staleness, at_least)
+        return Batch(self._replica_checks, asked, tuple_of(categories), collected, max_staleness, at_least)
 
     # -- whole data sets -------------------------------------------------------------------------------------
 
@@ -219,6 +213,8 @@ class Gate:
         purpose, `stale` if the ledger's newest state does not come within `wait_seconds_max`.
         """
         return self._job(purpose, categories, wait_seconds_max, single=False)
+
+    job_async = in_thread(job)
 
     def filter(
         self,
@@ -243,6 +239,8 @@ class Gate:
         job = self._job(purpose, categories, wait_seconds_max, single=True)
         return job.result(lambda: job.filter(data, workspace, collected, reasons=reasons, progress=progress))
 
+    filter_async = in_thread(filter)
+
     def mask(
         self,
         data: Any,
@@ -261,13 +259,94 @@ class Gate:
         job = self._job(purpose, categories, wait_seconds_max, single=True)
         return job.result(lambda: job.mask(data, workspace, collected, progress=progress))
 
+    mask_async = in_thread(mask)
+
     def _job(
         self, purpose: str | None, categories: Sequence[str], seconds_max: float, *, single: bool
     ) -> Job:
         from consent_gate.engines.job import Job
 
         asked = self.purpose if purpose is None else purpose
-        return Job(self, asked, _tuple_of(categories), seconds_max, single)
+        return Job(self, asked, tuple_of(categories), seconds_max, single)
+
+    def knows(self, view: View, moment: int) -> bool:
+        """Whether a view may be decided on, and knows all that was recorded before `moment` (boot clock, ns).
+
+        Offline, what the snapshot knows is all there is, for as long as it is young enough.
+        """
+        if self._replica_checks.problem_of(view):
+            return False
+        if self.snapshot is None:
+            return view.asked >= moment
+        return 0 <= boot_nanoseconds() - view.asked <= self.max_staleness * 1e9
+
+    # -- while data is in use --------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        used: str | Sequence[str] | Job | Result,
+        purpose: str | None = None,
+        *,
+        categories: Sequence[str] = (),
+        on_withdrawal: Callable[[News], object] | None = None,
+    ) -> Watch:
+        """News of who withdraws: of workspaces, or of a job (or a result) and whomever it meets.
+
+        Of a job, whatever changed since its moment is told; of workspaces, what changes from now on, and at
+        once those that permit nothing. Events are a `Withdrawal` or a `Silence`: see `consent_gate.watch`.
+        `on_withdrawal` is called with each from a thread of this process until the watch, or the gate, is
+        closed; one that raises is told to `threading.excepthook`, kept in `failures`, and watching goes on.
+        Raises ConsentError `malformed` for a question that nobody can answer, or nobody to watch.
+        """
+        from consent_gate.watch import Watch
+        from consent_gate.watch_sources import source_of
+        from consent_gate.watched import Watched
+
+        asked = self.purpose if purpose is None else purpose
+        source, question = source_of(used, asked, tuple_of(categories))
+        watch = Watch(
+            self._reader,
+            Watched(*question),
+            source,
+            self.max_staleness,
+            self._replica_checks.halted,
+            on_withdrawal,
+        )
+        self._watches.add(watch)
+        return watch
+
+    def manifest(
+        self,
+        job: Job | Result,
+        run: str,
+        *,
+        outputs: Sequence[RunOutput],
+        inputs: Sequence[Input] = (),
+        parents: Sequence[str] = (),
+        code: str = "",
+        checkpoint: str = "",
+        started_at: datetime | None = None,
+        ended_at: datetime | None = None,
+    ) -> Prepared:
+        """What a run stood on, whose data it used, what came out of it: see `consent_gate.manifests.prepare`.
+
+        Register it by `consent_gate.manifests.register`, or by `consent runs register` from a file.
+        """
+        from consent_gate.manifests import prepare
+
+        return prepare(
+            job,
+            run,
+            outputs=outputs,
+            inputs=inputs,
+            parents=parents,
+            code=code,
+            checkpoint=checkpoint,
+            started_at=started_at,
+            ended_at=ended_at,
+        )
+
+    manifest_async = in_thread(manifest)
 
     # -- how it is -------------------------------------------------------------------------------------------
 
@@ -277,10 +356,11 @@ class Gate:
         try:
             transaction, view = self._reader.begin()
         except Exception as error:
-            return Status("catching_up", "", 0, None, why or str(error))
+            refused = isinstance(error, ConsentError) and error.code in ("other_origin", "unsafe_folder")
+            return Status("halted" if refused else "catching_up", "", 0, None, why or str(error))
         transaction.abort()
         staleness = (boot_nanoseconds() - view.asked) / 1e9 if view.asked else None
-        problem = self._checks.problem_of(view)
+        problem = self._replica_checks.problem_of(view)
         if problem:
             state = problem
         elif staleness is None or not 0 <= staleness <= self.max_staleness:
@@ -290,72 +370,13 @@ class Gate:
             state = "live"
         return Status(state, str(view.token), view.meta.position, staleness, view.meta.halted or why)
 
-    def position(self) -> int:
-        """The position that answers stand on now, 0 for none."""
-        return self.status().position
-
-    def wait_until_live(self, seconds_max: float) -> bool:
-        """Wait until checks can be answered; False if that took longer."""
-        return self._wait(lambda status: status.state == "live", seconds_max)
-
-    def _wait(self, wanted: Callable[[Status], bool], seconds_max: float) -> bool:
-        deadline = time.monotonic() + seconds_max
-        while not wanted(self.status()):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_POLL_SECONDS)
-        return True
-
-    async def until_live(self, seconds_max: float) -> bool:
-        """`wait_until_live` for asynchronous code."""
-        return await self._until(lambda status: status.state == "live", seconds_max)
-
-    async def until_position(self, position: int, seconds_max: float) -> bool:
-        """Wait until answers stand on `position` or later; False if that took longer."""
-        return await self._until(lambda status: status.position >= position, seconds_max)
-
-    async def _until(self, wanted: Callable[[Status], bool], seconds_max: float) -> bool:
-        deadline = time.monotonic() + seconds_max
-        while not wanted(self.status()):
-            if time.monotonic() >= deadline:
-                return False
-            await asyncio.sleep(_POLL_SECONDS)
-        return True
-
     # -- its end ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop following; answers go on until they are stale. Idempotent."""
+        """Stop following and watching; answers go on until they are stale. Idempotent."""
         if not self._closed:
             self._closed = True
+            for watch in list(self._watches):
+                watch.close()
             if self._following is not None:
                 self._following.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.to_thread(self.close)
-
-
-def _tuple_of(categories: object) -> tuple[str, ...]:
-    """Categories as a tuple. What is none stays what it is, and the check says `malformed`."""
-    if isinstance(categories, (list, set, frozenset)):
-        return tuple(categories)
-    return categories  # type: ignore[return-value]

@@ -3,7 +3,7 @@
     with gate.job(purpose="train.search_ranking") as job:
         rows = job.filter(table, "workspace_id")
         train(rows)
-    prepared = prepare(job, "ranker-2026-02-01", outputs=[model("models:/ranker", "7")])
+        prepared = gate.manifest(job, "ranker-2026-02-01", outputs=[model("models:/ranker", "7")])
     told = register(prepared, url, token)
 
 The set of workspaces is a 64-bit Roaring bitmap over ordinals (positions of enrolment). It needs the
@@ -27,7 +27,8 @@ from consent_domain.events import RunOutput
 from consent_domain.instants import moment_of
 from consent_domain.manifest import Input, Manifest
 
-from consent_gate.engines.job import Job
+from consent_gate.engines.job import Job, Result
+from consent_gate.engines.report import Report
 from consent_gate.replica import Replica
 
 
@@ -61,7 +62,7 @@ def model(uri: str, version: str = "", digest: str = "") -> RunOutput:
 
 
 def prepare(
-    job: Job,
+    of: Job | Result,
     run: str,
     *,
     outputs: Sequence[RunOutput],
@@ -72,13 +73,14 @@ def prepare(
     started_at: datetime | None = None,
     ended_at: datetime | None = None,
 ) -> Prepared:
-    """The manifest of a job, so far: make it when the data has gone through.
+    """What `Gate.manifest` returns: the manifest of a job, so far. Make it when the data has gone through.
 
     `outputs` is what must be purged or trained again when somebody withdraws: name all of them. `parents`
     are the runs whose outputs were read. Counts that the job does not know are left out. Raises
     ConsentError `invalid_value` and others for what no manifest may say, `unavailable` without the extra
     `manifest` or a replica. Cost: two microseconds a workspace.
     """
+    job = of.job if isinstance(of, Result) else of
     report = job.report()
     names = job.workspaces() if job.is_collected_stated else _permitted_unstated(job)
     data = encode_set(ordinals_of(job.replica, names))
@@ -93,14 +95,14 @@ def prepare(
         token=report.token,
         at=moment_of(report.ledger_time),
         policy_version=report.policy_version,
-        mode="replica",
+        mode="replica" if report.offline is None else "snapshot",
         collected="rows" if job.is_collected_stated else "unstated",
         workspaces=str(len(names)),
         set_sha256=hashlib.sha256(data).hexdigest(),
         set_scope=report.set_scope,
         checkpoint=checkpoint,
         code=code,
-        inputs=list(inputs),
+        inputs=[*inputs, *_snapshot(report)],
         outputs=list(outputs),
         parents=list(parents),
         rows_in=str(report.rows_in) if known and report.rows_in is not None else "",
@@ -112,6 +114,13 @@ def prepare(
     )
     manifests.check(manifest)
     return Prepared(manifest, data)
+
+
+def _snapshot(report: Report) -> list[Input]:
+    """What an offline job stood on, as the last of its inputs; how old it was says the manifest's `at`."""
+    if report.offline is None:
+        return []
+    return [Input(uri=f"consent-snapshot:{report.token}", digest=f"sha256:{report.offline.sha256}")]
 
 
 def _permitted_unstated(job: Job) -> Sequence[str]:

@@ -32,7 +32,9 @@ _POLL_SECONDS = 0.01
 class Pin:
     """The facts at one position, judged at one ledger time. Not to be used after `pinned` ended."""
 
-    def __init__(self, snapshot: Snapshot, view: View) -> None:
+    def __init__(self, snapshot: Snapshot, view: View, until: Micros | None = None) -> None:
+        """`until`: see `consent_domain.grounds.Case`; None but for gates that are offline."""
+        self.until = until
         self.snapshot = snapshot
         self.token: Token = view.token
         self.at: Micros = view.at
@@ -40,26 +42,27 @@ class Pin:
 
 @contextmanager
 def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pin]:
-    """A moment that knows all that was recorded before this call.
+    """A moment that knows all that was recorded before this call; offline, the snapshot's.
 
-    Raises ConsentError `stale` if the gate does not get there within `seconds_max`, and after 3 s if it
-    says that what it is sent cannot be.
+    Raises ConsentError `stale` if the gate does not get there within `seconds_max`, after 3 s if it says
+    that what it is sent cannot be, and at once for a snapshot that is too old.
     """
     begun = boot_nanoseconds()
     started = time.monotonic()
-    reader = Reader(gate.replica)
+    reader = Reader(gate.replica) if gate.snapshot is None else gate.snapshot.reader(gate.replica)
     while True:
         found = _begin(reader)
         if found is not None:
             transaction, view = found
-            if not view.problem and view.asked >= begun:
+            if gate.knows(view, begun):
                 break
             transaction.abort()
         _require_hope(gate, time.monotonic() - started, seconds_max)
         reader.open_again()
         time.sleep(_POLL_SECONDS)
     try:
-        yield Pin(snapshot_of(transaction, view), view)
+        until = None if gate.snapshot is None else gate.snapshot.now()
+        yield Pin(snapshot_of(transaction, view), view, until)
     finally:
         transaction.abort()
 
@@ -67,6 +70,8 @@ def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pi
 def _require_hope(gate: Gate, seconds: float, seconds_max: float) -> None:
     status = gate.status()
     halted = status.state == "halted" or status.why.startswith("halted")
+    if gate.snapshot is not None:
+        raise ConsentError("stale", f"nothing can be decided {status.why} [{status.state}]")
     if seconds >= (min(seconds_max, HALTED_SECONDS_MAX) if halted else seconds_max):
         why = f" ({status.why})" if status.why else ""
         raise ConsentError(

@@ -15,10 +15,9 @@ from consent_domain.instants import moment_of, rfc3339
 from consent_domain.reasons import sentence
 from consent_domain.ruling import OWN_POSITION
 
-from consent_gate.answers import DENY, PERMIT, Answer, encode, milliseconds, wire_answer, wire_reason
+from consent_gate.answers import DENY, PERMIT, Answer, Basis, encode, milliseconds, wire_answer, wire_reason
 from consent_gate.cells import PREFIX_BYTES, SINCE_END, decode_plain
 from consent_gate.classes import Entry
-from consent_gate.reader import View
 
 TEMPLATES_MAX = 1024
 _WHO = "\ue000"
@@ -39,7 +38,7 @@ class Renderer:
     def __init__(self) -> None:
         self._templates: dict[tuple[int, str], tuple[Entry, _Template | None]] = {}
         """By the entry's identity, which stays its own for as long as it is held here."""
-        self._view: View | None = None
+        self._view: Basis | None = None
         self._of_view = b""
 
     def render(self, answer: Answer) -> bytes:
@@ -51,7 +50,7 @@ class Renderer:
                 return self._filled(template, answer, view, who)
         return encode(wire_answer(answer))
 
-    def _filled(self, template: _Template, answer: Answer, view: View, who: str) -> bytes:
+    def _filled(self, template: _Template, answer: Answer, view: Basis, who: str) -> bytes:
         if view is not self._view:
             self._view = view
             self._of_view = f'{view.token}","ledgerTime":"{rfc3339(view.at)}","stalenessMs":'.encode()

@@ -12,11 +12,16 @@ Rules:
 3. A snapshot is built in an environment of its own and switched to when complete. The one it
    replaces is marked, so that readers move on within the next check.
 4. A map is never grown under its readers: when full, the replica is rewritten into a larger one.
+5. What is damaged, or could have been written by another user, permits nothing. Damage is healed by
+   whoever follows, who fetches everything anew (`damage`).
+6. A replica says whose word it is: the log it was folded from, the key that vouched for its pages, or the
+   URL that they came from. Whoever asks for another one reads nothing of it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,10 +39,15 @@ from msgspec.structs import replace
 
 from consent_gate.boot import boot_id
 from consent_gate.cells import FORMAT, Meta
+from consent_gate.damage import DamageReports, is_damage
 from consent_gate.environments import MAP_BYTES, environment
-from consent_gate.store import Change, Snapshot, Store
+from consent_gate.folders import make_private, write_private
+from consent_gate.store import Change, Snapshot, Store, put_meta
 
 _COPY_ROWS = 10_000
+_MAP_BYTES_MAX = 1 << 44
+_NAME = re.compile(r"replica-[0-9a-f]{16}")
+_PREFIX = "replica-"
 
 
 class Recorded(NamedTuple):
@@ -65,46 +75,75 @@ class _Current(msgspec.Struct, frozen=True):
 
 
 class Replica:
-    """The folder as one process sees it. Reading is for anybody, changing for whoever leads."""
+    """The folder as one process sees it. Reading is for anybody of this user, changing for whoever leads."""
 
-    def __init__(self, folder: Path, map_bytes: int = MAP_BYTES) -> None:
+    def __init__(self, folder: Path, map_bytes: int = MAP_BYTES, source: str = "") -> None:
+        """`source` names whose word the replica must be; without one, it is read whosever it is."""
         self.folder = folder
+        self.source = source
+        self.problem = ""
+        """Why the environment in use could not be opened, empty if it could."""
         self._map_bytes = map_bytes
         self._store: Store | None = None
         self._name = ""
+        self._reports = DamageReports(folder)
 
     @classmethod
-    def open(cls, folder: Path | str, map_bytes: int = MAP_BYTES) -> Replica:
-        """The replica at `folder`, made if it is not there. Raises OSError if it cannot be."""
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        return cls(path, map_bytes)
+    def open(cls, folder: Path | str, map_bytes: int = MAP_BYTES, source: str = "") -> Replica:
+        """The replica at `folder`, made if it is not there.
+
+        Raises ConsentError `unavailable` if it cannot be, `unsafe_folder` if others may write into it.
+        """
+        replica = cls(Path(folder), map_bytes, source)
+        replica.make_folder()
+        return replica
+
+    def make_folder(self) -> None:
+        """Make the folder if it is not there, or no longer. Raises as `open` does."""
+        make_private(self.folder)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
     def store(self) -> Store | None:
-        """The environment in use, None if there is none of this boot. Costs a file read."""
+        """The environment in use, None if there is none of this boot, or none that can be read; `problem`
+        says why then. Costs a file read.
+
+        Raises ConsentError `unsafe_folder` if others could have written it, `unavailable` if there is no
+        address space for it.
+        """
         current = self._read_current()
         if current is None:
             self._store, self._name = None, ""
             return None
         held = self._store
-        if held is None or self._name != current.environment or held.environment.pid != os.getpid():
+        if held is None or self._name != current.environment or not _is_usable(held):
             try:
                 held = Store(environment(self.folder / current.environment, current.map_bytes))
-            except lmdb.Error:
-                return None  # removed since `current` was read; the next call finds the one switched to
-            self._store, self._name = held, current.environment
+            except (ConsentError, lmdb.Error, OSError) as error:
+                # Often it was removed since `current` was read; the next call finds the one switched to.
+                self.problem = str(error)
+                if isinstance(error, ConsentError) and error.code != "damaged":
+                    raise
+                return None
+            self._store, self._name, self.problem = held, current.environment, ""
         return held
 
     @property
     def meta(self) -> Meta | None:
-        """What the replica stands on, None if there is none of this boot."""
+        """What the replica stands on, None if there is none of this boot, or it is damaged.
+
+        Raises lmdb.Error if it cannot be read now, and as `store` does.
+        """
         store = self.store()
         if store is None:
             return None
-        with store.snapshot() as snapshot:
-            return snapshot.meta
+        try:
+            with store.snapshot() as snapshot:
+                return snapshot.meta
+        except Exception as error:
+            if is_damage(error):
+                return None
+            raise
 
     @property
     def position(self) -> int:
@@ -133,6 +172,7 @@ class Replica:
                 raise ConsentError("wrong_state", f"at {change.meta.position} already, and not at {through}")
             for row in rows:
                 change.put_row(*row)
+                change.note(row.kind, row.id, row.position)
             change.meta = _noted(_at(change.meta, through, time), mark)
 
         self._change(rows_in)
@@ -160,8 +200,20 @@ class Replica:
 
     def forsake(self) -> None:
         """Answer no more from what is there: it is to be fetched anew."""
-        if self.store() is not None:
+        if self.store() is None:
+            return
+        try:
             self._change(lambda change: setattr(change, "meta", replace(change.meta, complete=False)))
+        except (ConsentError, OSError, lmdb.Error):
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Give up what is there, which cannot even be marked. Who reads it now does so until it is stale."""
+        (self.folder / "current").unlink(missing_ok=True)
+        held = self._store
+        if held is not None:
+            _mark_superseded(held)
+        self._store, self._name = None, ""
 
     def halt(self, reason: str) -> None:
         """Deny everything on this host, from the next check on; empty: no longer."""
@@ -173,36 +225,68 @@ class Replica:
         store = self.store()
         return 0 if store is None else int(store.environment.lmdb.reader_check())
 
-    def build(self, origin: str, epoch: int) -> Build:
-        """Begin a replica anew. What it replaces answers no more."""
+    def heed_reports(self) -> None:
+        """Give up the environment in use if somebody found it damaged, so that it is fetched anew."""
+        current = self._read_current()
+        if current is not None and self._reports.heed(current.environment):
+            self.abandon()
+
+    def build(self, origin: str, epoch: int, view_generation: int = 0) -> Build:
+        """Begin a replica anew. What it replaces answers no more. See `Meta` for `view_generation`."""
         self.forsake()
-        return Build(self, Meta(FORMAT, boot_id(), origin, epoch))
+        return Build(self, self._new_meta(origin, epoch, view_generation))
+
+    def build_in_order(self, origin: str, epoch: int, view_generation: int = 0) -> OrderedBuild:
+        """Begin a replica whose cells come in order. What is there answers on until it is replaced."""
+        return OrderedBuild(self, self._new_meta(origin, epoch, view_generation))
 
     def clear_others(self) -> None:
-        """Remove every environment but the one in use: half-built ones, and those of another boot."""
+        """Remove every environment but the one in use: half-built ones, and those of another boot or source.
+
+        Nothing else in the folder is touched.
+        """
+        meta = self.meta
+        if meta is not None and meta.source != self.source:
+            self.abandon()
         current = self._read_current()
         kept = "" if current is None else current.environment
-        for path in self.folder.iterdir():
-            if path.is_dir() and path.name != kept:
+        for path in self.folder.glob(f"{_PREFIX}*"):
+            if path.name != kept:
                 shutil.rmtree(path, ignore_errors=True)
+        for left in self.folder.glob("current.*"):
+            left.unlink(missing_ok=True)
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _new_meta(self, origin: str, epoch: int, view_generation: int) -> Meta:
+        return Meta(FORMAT, boot_id(), origin, epoch, source=self.source, view_generation=view_generation)
 
     def _require(self) -> Store:
         store = self.store()
         if store is None:
-            raise ConsentError("unavailable", "there is no replica yet; it is being fetched")
+            raise ConsentError("unavailable", self.problem or "there is no replica yet; it is being fetched")
         return store
 
     def _change(self, apply: Callable[[Change], None]) -> None:
         store = self._require()
         try:
             with store.change() as change:
+                self._require_own(change.meta)
                 apply(change)
         except lmdb.MapFullError:
             self._grow(store)
             with self._require().change() as change:
                 apply(change)
+        except Exception as error:
+            if is_damage(error):
+                self.abandon()
+            raise
+
+    def _require_own(self, meta: Meta) -> None:
+        if meta.source != self.source:
+            raise ConsentError(
+                "other_origin", f"{self.folder} holds the word of {meta.source}, not of {self.source}"
+            )
 
     def _grow(self, full: Store) -> None:
         map_bytes = 2 * int(full.environment.lmdb.info()["map_size"])
@@ -215,7 +299,7 @@ class Replica:
         replaced = self.store()
         current = _Current(name, boot_id(), FORMAT, map_bytes)
         temporary = self.folder / f"current.{secrets.token_hex(4)}"
-        temporary.write_bytes(msgspec.json.encode(current))
+        write_private(temporary, msgspec.json.encode(current))
         os.replace(temporary, self.folder / "current")
         if replaced is not None:
             _mark_superseded(replaced)
@@ -227,7 +311,8 @@ class Replica:
         except (OSError, msgspec.MsgspecError):
             return None
         ours = current.boot == boot_id() and current.format == FORMAT
-        return current if ours and (self.folder / current.environment).is_dir() else None
+        sound = _NAME.fullmatch(current.environment) and 0 < current.map_bytes <= _MAP_BYTES_MAX
+        return current if ours and sound and (self.folder / current.environment).is_dir() else None
 
 
 class Build:
@@ -270,6 +355,52 @@ class Build:
         self._store = Store(larger)
 
 
+class OrderedBuild:
+    """A replica on its way whose cells come in the order of their keys, about half a microsecond each."""
+
+    def __init__(self, replica: Replica, meta: Meta) -> None:
+        self._replica = replica
+        self._meta = meta
+        self._name = _new_name()
+        self._map_bytes = replica._map_bytes
+        self._environment = environment(replica.folder / self._name, self._map_bytes, create=True)
+
+    def add(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Take cells that come behind all before. Raises ConsentError `damaged` otherwise, lmdb.Error."""
+        while True:
+            try:
+                with self._environment.lmdb.begin(write=True) as transaction:
+                    cells = zip(keys, values, strict=True)
+                    if transaction.cursor().putmulti(cells, append=True) != (len(keys), len(keys)):
+                        raise ConsentError("damaged", "the cells of a replica did not come in order")
+                return
+            except lmdb.MapFullError:
+                # Nobody else has opened it yet.
+                self._map_bytes *= 2
+                self._environment.lmdb.set_mapsize(self._map_bytes)
+
+    def finish(self, through: int, time: Micros, asked: int = 0) -> None:
+        """Switch to the cells, standing at `through` since `time`.
+
+        `asked` is the boot clock (ns) from which their age counts, below 0 for before the boot; 0 says that
+        only a watermark to come makes them fresh.
+        """
+        meta = replace(_at(self._meta, through, time), complete=True)
+        if asked:
+            meta = replace(meta, watermark_position=through, watermark_time=time, watermark_asked=asked)
+        with self._environment.lmdb.begin(write=True) as transaction:
+            put_meta(transaction, meta)
+        self._replica._switch(self._name, self._map_bytes)
+
+    def abandon(self) -> None:
+        """Take away what came so far."""
+        shutil.rmtree(self._replica.folder / self._name, ignore_errors=True)
+
+
+def _is_usable(store: Store) -> bool:
+    return store.environment.pid == os.getpid() and store.environment.is_in_place
+
+
 def _at(meta: Meta, position: int, time: Micros) -> Meta:
     return replace(meta, position=position, time=max(meta.time, time))
 
@@ -310,10 +441,11 @@ def _mark_superseded(store: Store) -> None:
     try:
         with store.change() as change:
             change.meta = replace(change.meta, superseded=True)
-    except lmdb.MapFullError:
-        # No page is free for the mark. Readers look at `current` again as soon as their watermark is stale.
+    except Exception:
+        # No page is free for the mark, or nothing of it can be read any more. Readers look at `current`
+        # again as soon as their watermark is stale.
         return
 
 
 def _new_name() -> str:
-    return f"replica-{secrets.token_hex(8)}"
+    return f"{_PREFIX}{secrets.token_hex(8)}"

@@ -76,6 +76,8 @@ class Class(NamedTuple):
     starts: list[Micros]
     unstated: list[int]
     """For who became a customer at the start of the same index or later: the verdict without a time."""
+    until: Micros | None
+    """When all of it may change by time alone; None: not before facts do."""
 
 
 _FOR_EVER: Micros = 1 << 62
@@ -87,16 +89,21 @@ class Verdicts:
     """All verdicts on one purpose, as of one snapshot and ledger time. Grows with what is asked for."""
 
     def __init__(
-        self, snapshot: Snapshot, at: Micros, purpose: str, categories: tuple[str, ...] = ()
+        self,
+        snapshot: Snapshot,
+        at: Micros,
+        purpose: str,
+        categories: tuple[str, ...] = (),
+        until: Micros | None = None,
     ) -> None:
-        """`snapshot` must stay readable. No category means all that the purpose takes."""
+        """`snapshot` must stay readable. No category means all that the purpose takes. `until`: see Case."""
         self.at = at
         self.table: list[Verdict] = [Verdict(False, "no_workspace"), Verdict(False, "before_enrolment")]
         """Every verdict given so far, by number."""
         self.lines: list[tuple[Step, ...]] = []
         """Every line of steps so far, by number; the first step of each starts before anything."""
         self._snapshot = snapshot
-        self._case: Case = prepare(snapshot.book, purpose, categories, at)
+        self._case: Case = prepare(snapshot.book, purpose, categories, at)._replace(until=until)
         self._numbers = {verdict: number for number, verdict in enumerate(self.table)}
         self._line_numbers: dict[tuple[Step, ...], int] = {}
         self._known: dict[str, Standing] = {}
@@ -144,7 +151,14 @@ class Verdicts:
 
     def by_the_rules(self, workspace: str) -> Standing:
         """Where a workspace stands, whatever others of its class do. Raises as the snapshot does."""
-        ruling = rule_case(self._case, self._snapshot, workspace, self.at)
+        return self.of_ruling(self.ruling(workspace))
+
+    def ruling(self, workspace: str) -> Ruling:
+        """The whole ruling on a workspace. Raises as the snapshot does."""
+        return rule_case(self._case, self._snapshot, workspace, self.at)
+
+    def of_ruling(self, ruling: Ruling) -> Standing:
+        """Where a workspace with that ruling stands."""
         return Standing(self._line(ruling), BEGINNING, self._number(settle(ruling, None, self.at)))
 
     def class_of(self, facts: WorkspaceFacts) -> Class:
@@ -175,7 +189,7 @@ class Verdicts:
         ]
         ends = [end for _, end in ruling.windows[-1:]]
         reach = ends[0] if ends and ends[0] is not None else _FOR_EVER
-        return Class(ruling.permit, self._line(ruling), reach, starts, unstated)
+        return Class(ruling.permit, self._line(ruling), reach, starts, unstated, ruling.valid_until)
 
     def _line(self, ruling: Ruling) -> int:
         starts = {BEGINNING, self.at + AHEAD_MAX + 1, *(segment.start for segment in ruling.timeline)}

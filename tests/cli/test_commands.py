@@ -158,6 +158,32 @@ def test_status_says_how_ledger_key_and_replica_are(stack: Stack) -> None:
     assert "unauthenticated" in wrong.out
 
 
+def test_status_tells_of_the_replica_when_the_ledger_is_gone(stack: Stack, tmp_path: Path) -> None:
+    replica = {"CONSENT_REPLICA": str(tmp_path / "replica")}
+    event = {
+        "type": "opt-out-requested.v1",
+        "subject": f"workspace/{stack.on[0]}",
+        "data": {"selector": {"all": True}, "requester": {"role": "owner", "authority": "verified"}},
+    }
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    words = ["check", stack.on[0], "--purpose", TRAIN, "--with", str(tmp_path / "event.json")]
+    assert consent(*words, **stack.settings(), **replica).code == 1
+    gone = stack.settings(CONSENT_URL="http://127.0.0.1:1") | replica
+    ran = consent("status", "--json", **gone)
+    assert (ran.code, ran.told["ledger"]["ready"], ran.told["key"]) == (2, False, "not tried")
+    assert ran.told["replica"]["position"] > 300
+    assert ran.told["replica"]["stalenessSeconds"] >= 0
+    shown = consent("status", **gone)
+    assert shown.code == 2
+    assert "is the ledger running there?" in shown.out and "position " in shown.out
+
+
+def test_no_command_at_all_is_2_and_says_what_there_is() -> None:
+    ran = consent()
+    assert (ran.code, ran.out) == (2, "")
+    assert "simulate" in ran.err
+
+
 # -- filter --------------------------------------------------------------------------------------------------
 
 
@@ -232,8 +258,20 @@ def test_filter_knows_what_was_recorded_the_moment_before(stack: Stack, tmp_path
 
 
 def test_filter_says_in_words_what_became_of_the_rows(stack: Stack, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"w": [stack.on[0], stack.out[0]], "t": at(RECENT, RECENT)}), tmp_path / "in")
-    words = ["filter", "in", "out", "--column", "w", "--collected-column", "t", "--purpose", TRAIN]
+    pq.write_table(
+        pa.table({"w": [stack.on[0], stack.out[0]], "t": at(RECENT, RECENT)}), tmp_path / "in.parquet"
+    )
+    words = [
+        "filter",
+        "in.parquet",
+        "out.parquet",
+        "--column",
+        "w",
+        "--collected-column",
+        "t",
+        "--purpose",
+        TRAIN,
+    ]
     ran = consent(*words, **stack.settings())
     assert ran.code == 0, ran.err
     assert ran.out.startswith("kept 1 of 2 rows, dropped 1, for train.search_ranking")
@@ -241,11 +279,13 @@ def test_filter_says_in_words_what_became_of_the_rows(stack: Stack, tmp_path: Pa
 
 
 def test_an_empty_file_is_filtered_into_an_empty_file(stack: Stack, tmp_path: Path) -> None:
-    pq.write_table(pa.table({"w": pa.array([], pa.string())}), tmp_path / "in")
-    ran = consent("filter", "in", "out", "--column", "w", "--purpose", TRAIN, **stack.settings())
+    pq.write_table(pa.table({"w": pa.array([], pa.string())}), tmp_path / "in.parquet")
+    ran = consent(
+        "filter", "in.parquet", "out.parquet", "--column", "w", "--purpose", TRAIN, **stack.settings()
+    )
     assert ran.code == 0, ran.err
     assert "the file has no rows" in ran.out
-    assert len(pq.read_table(tmp_path / "out")) == 0
+    assert len(pq.read_table(tmp_path / "out.parquet")) == 0
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import linecache
 import multiprocessing
 import os
 import pickle
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import engine_world
+import polars
 import pyarrow as pa
 import pytest
 from consent_domain.errors import ConsentError
+from consent_gate.engines.job import Job
 from consent_gate.engines.report import set_digest
 from consent_gate.filter import Filter
 from consent_gate.gate import Gate
-from consent_gate.verdicts import Verdict
+from consent_gate.verdicts import Verdict, Verdicts
 from engine_world import ACME, World, customer, opted_out
 
 PERMIT = Verdict(True, "defaulted_on")
@@ -254,3 +259,38 @@ def test_given_long_work_then_progress_is_told(gate: Gate) -> None:
     gate.filter(OWNERS, "w", progress=lambda done, total: told.append((done, total)))
     gate.filter([{"w": "w1"}] * 25_000, "w", progress=lambda done, total: told.append((done, total)))
     assert told == [(5, 5), (10_000, 25_000), (20_000, 25_000), (25_000, 25_000)]
+
+
+def test_given_two_threads_that_meet_new_verdicts_at_once_then_neither_takes_the_others_for_its_own(
+    gate: Gate,
+) -> None:
+    """One sets out everybody's standings for a plan, while the other goes on with a stream."""
+    numbering, numbered = threading.Event(), threading.Event()
+    append = "self.table.append(verdict)"
+
+    def pause(frame: Any, event: str, _: Any) -> Any:
+        if event == "line" and not numbering.is_set() and _line_of(frame) == append:
+            numbering.set()
+            numbered.wait(0.5)  # as long as a lock lets it, which it should not
+        return pause
+
+    def set_out(job: Job) -> None:
+        sys.settrace(lambda frame, *_: pause if frame.f_code is Verdicts._number.__code__ else None)
+        job.pinned()
+
+    with gate.job() as job:
+        stream = job.filter(OWNERS.to_reader(), "w")
+        setting_out = threading.Thread(target=set_out, args=(job,))
+        setting_out.start()
+        assert numbering.wait(20), "the line is written differently: this test looks for it"
+        assert stream.read_all()["w"].to_pylist() == ["w1", "w2", "w3"]
+        numbered.set()
+        setting_out.join(20)
+        plan = job.filter(polars.LazyFrame({"w": OWNERS["w"].to_pylist()}), "w")
+        assert plan.collect()["w"].to_list() == ["w1", "w2", "w3"]
+        alone = gate.filter(OWNERS, "w").report().reasons
+        assert alone and job.report().reasons == {verdict: 2 * count for verdict, count in alone.items()}
+
+
+def _line_of(frame: Any) -> str:
+    return linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()

@@ -66,3 +66,14 @@ def test_given_workers_when_they_share_a_stream_then_every_item_comes_once(gate:
     data = split_by_rank(gate.filter(Stream(items(48)), "w").data)
     loader = DataLoader(data, batch_size=None, num_workers=2, multiprocessing_context="fork")
     assert sorted(item["row"] for item in loader) == [row for row in range(48) if row % 3]
+
+
+def test_given_a_worker_that_inherits_nothing_then_the_permitted_set_goes_there_with_the_data(
+    gate: Gate,
+) -> None:
+    from torch.utils.data import DataLoader
+    from torch_data import Stream
+
+    kept = gate.filter(Stream(items(48)), "w").data
+    loader = DataLoader(kept, batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    assert [item["row"] for item in loader] == [row for row in range(48) if row % 3]

@@ -126,3 +126,16 @@ def test_a_page_that_cannot_be_is_refused_although_it_is_signed(changed: dict[st
 def test_bytes_that_are_no_page_are_refused(data: bytes) -> None:
     with pytest.raises(Unreadable):
         read_page(data, SIGNER.verifier)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.data())
+def test_given_any_bit_of_a_key_or_its_value_flipped_then_the_checksum_does_not_fit(
+    key: bytes, value: bytes, data: st.DataObject
+) -> None:
+    stored = cells.summed(key, value)
+    assert cells.unsummed(key, stored) == value
+    together = bytearray(key + stored)
+    bit = data.draw(st.integers(0, 8 * len(together) - 1))
+    together[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(ConsentError, match="damaged"):
+        cells.unsummed(bytes(together[: len(key)]), bytes(together[len(key) :]))

@@ -13,8 +13,10 @@ from consent_domain.identifiers import is_id
 from consent_domain.instants import moment_of
 from consent_gate import answers, checks
 from consent_gate.answers import Answer, wire_answer
+from consent_gate.cells import change_key
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
+from consent_gate.watched import Withdrawal
 from consent_ledger.floors import Floors
 from gate_ledger import gate_of, mark, recorded, replica_of
 from scenario import START, enrolled, opt_out, policy, workspace
@@ -97,6 +99,23 @@ def test_given_an_id_that_is_unknown_or_none_then_deny(gate: Gate, name: str) ->
     assert answer.reasons[0].code in ("unknown_workspace", "invalid_id")
     assert gate.check_many([name]).permitted == [False]
     assert (name in answer.sentence) == is_id(name) or name == "", "what is no id is not repeated"
+
+
+def test_given_an_id_that_is_the_key_of_a_note_then_only_its_own_row_is_denied(
+    tmp_path: Path,
+) -> None:
+    ledger = enrolled().given(workspace("w2"))
+    replica = replica_of(ledger, tmp_path)
+    applied = len(ledger.log)
+    replica.apply_events(recorded(ledger.given(workspace("w3")), applied), mark(ledger))
+    gate = Gate(replica, purpose="train", max_staleness=60)
+    name = change_key(applied + 1, "workspace", "w3").decode()
+    with replica.snapshot() as snapshot:
+        assert ("workspace", "w3") in (snapshot.changes_after(applied) or ()), "or the note is another one"
+    assert gate.check(name).decision == "deny"
+    assert gate.check_many(["w2", name, "w3"]).permitted == [True, False, True]
+    with gate.watch(["w2", name]) as watching:
+        assert [one.workspace for one in watching.news() if isinstance(one, Withdrawal)] == [name]
 
 
 @pytest.mark.parametrize("workspace_id", [None, 5, b"w2", object(), [None], ["w2", 5], {"w2": 1}.values, 1.5])

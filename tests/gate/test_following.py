@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,38 @@ async def test_given_a_newer_epoch_then_deny_until_it_was_followed_from_the_star
     assert world.gate.check("w2").token == f"{ORIGIN}/{EPOCH + 1}/{at}"
 
 
+async def test_given_facts_that_were_folded_anew_then_deny_until_all_of_them_were_taken_again(
+    world: World,
+) -> None:
+    """What was wrong with the older ones may lie before the position: nothing later would say so."""
+    ledger, at = world.ledger, world.replica.position
+    meta = world.replica.meta
+    assert meta is not None and meta.view_generation == 1
+    world.source.next(page(ledger, at, generation=2))
+    await world.steps()
+    assert world.gate.check("w2").reasons[0].code == "catching_up"
+    world.source.next(page(ledger, 0, generation=2))
+    await world.steps()
+    assert world.source.asked[-1] is None
+    assert world.gate.check("w2").token == f"{ORIGIN}/{EPOCH}/{at}"
+    meta = world.replica.meta
+    assert meta is not None and meta.view_generation == 2
+
+
+async def test_given_facts_that_are_folded_anew_while_a_snapshot_comes_then_their_pages_are_not_mixed(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    first = page(world.ledger, 0, rows_max=1)
+    assert first.more
+    world.source.next(first)
+    world.source.next(page(world.ledger, first.through, generation=2))
+    await world.steps(2)
+    assert not world.gate.check("w2")
+    assert world.replica.meta is None and "anew" in world.follower.why
+    world.follower.close()
+
+
 async def test_given_an_old_page_again_then_halt_and_apply_nothing(world: World) -> None:
     old = page(world.ledger, 0)
     world.ledger.given(opt_out())
@@ -188,16 +222,48 @@ async def test_given_what_cannot_be_then_halt_until_the_source_answers_properly(
     assert world.gate.check("w2")
 
 
-async def test_given_a_source_that_does_not_answer_then_wait_longer_each_time_and_deny_nothing_yet(
+async def test_given_a_source_that_does_not_answer_then_wait_each_time_and_deny_nothing_yet(
     world: World,
 ) -> None:
     for _ in range(8):
         world.source.next(SourceUnavailable("down"))
     waits = await world.steps(8)
+    assert waits[0] <= followers.WAIT_SECONDS_FIRST
     assert all(0 < wait <= followers.WAIT_SECONDS_MAX for wait in waits)
-    assert waits[-1] > waits[0]
     assert world.gate.check("w2") and "down" in world.follower.why
     assert not world.gate.check("w2", max_staleness=0)
+
+
+@pytest.mark.parametrize("retry_after", [0.0, 5.0])
+async def test_given_a_thousand_whose_source_went_away_at_once_then_they_come_back_evenly_and_not_together(
+    world: World, retry_after: float
+) -> None:
+    waits = []
+    world.follower.close()
+    for seed in range(1_000):
+        follower = Follower(world.replica, world.source, jitter=random.Random(seed))
+        world.source.next(SourceUnavailable("started again", retry_after))
+        waits.append(await follower.step() - retry_after)
+        follower.close()
+    tenths = Counter(int(wait / followers.WAIT_SECONDS_FIRST * 10) for wait in waits)
+    assert set(tenths) == set(range(10))
+    assert all(60 <= count <= 140 for count in tenths.values())
+
+
+async def test_given_an_outage_that_lasts_then_nobody_is_in_step_with_anybody_afterwards(
+    world: World,
+) -> None:
+    world.follower.close()
+    moments = []
+    for seed in range(50):
+        follower = Follower(world.replica, world.source, jitter=random.Random(seed))
+        at = 0.0
+        for _ in range(20):
+            world.source.next(SourceUnavailable("down"))
+            at += await follower.step()
+        moments.append(at)
+        follower.close()
+    assert max(Counter(int(at * 10) for at in moments).values()) <= 6
 
 
 async def test_given_a_token_that_cannot_be_continued_then_begin_anew(world: World) -> None:

@@ -7,87 +7,26 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from consent_domain import merkle
 from consent_domain.batch import Committed, encode_committed
-from consent_domain.envelope import decode
 from consent_domain.errors import ConsentError
-from consent_domain.events import BY_NAME
-from consent_domain.identifiers import Token
-from consent_domain.instants import moment_of
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
 from consent_gate.signatures import read_page
-from consent_ledger.feed import Feed
+from consent_ledger.feed import WAIT_SECONDS_MIN, Feed
 from consent_ledger.following import LedgerFollowing
-from consent_ledger.opening import claim_origin
-from consent_ledger.seams import Row
-from consent_ledger.store import PostgresStore
-from consent_plumbing.postgres import Pool, acquire, open_pool
+from consent_plumbing.postgres import open_pool
 from gate_ledger import EPOCH, SIGNER, rows
-from scenario import ORIGIN, Ledger, enrolled, opt_out, workspace
-
-
-class Stored:
-    """A story in PostgreSQL: its events, and the view of facts if it is projected."""
-
-    def __init__(self, url: str, pool: Pool) -> None:
-        self.url, self.pool = url, pool
-        self.ledger: Ledger = enrolled().given(workspace("w2"))
-        self.store = PostgresStore(pool)
-        self._versions: dict[str, int] = {}
-        self._range: list[bytes] = []
-        self.saved = 0
-
-    async def save(self) -> None:
-        """Commit what happened since."""
-        async with self.store.transaction() as transaction:
-            head = await transaction.lock_head()
-            new = []
-            for body in self.ledger.log[head.position :]:
-                event = decode(body)
-                self._versions[event.stream] = version = self._versions.get(event.stream, 0) + 1
-                leaf = merkle.leaf_hash(body)
-                merkle.append(head.position + len(new), self._range, leaf)
-                identity = UUID(int=event.position << 64)
-                assert event.type in BY_NAME
-                new.append(
-                    Row(event.stream, version, identity, event.type, moment_of(event.time), body, leaf)
-                )
-            at = decode(self.ledger.log[-1]).time
-            await transaction.append(head, new, [], at, merkle.join(self._range))
-            await transaction.commit()
-        self.saved = len(self.ledger.log)
-
-    async def project(self) -> None:
-        """Bring the view of facts up to what was saved."""
-        async with acquire(self.pool) as connection, connection.transaction():
-            for row in rows(self.ledger):
-                await connection.execute(
-                    "INSERT INTO views.facts VALUES ($1, $2, $3, $4) "
-                    "ON CONFLICT (kind, id) DO UPDATE SET position = $3, facts = $4",
-                    *row,
-                )
-            await connection.execute(
-                "UPDATE views.cursors SET position = $1 WHERE view = 'facts'", self.saved
-            )
-
-    def token(self, position: int | None = None, epoch: int = EPOCH, origin: str = ORIGIN) -> Token:
-        return Token(origin, epoch, self.saved if position is None else position)
+from scenario import ORIGIN, enrolled, opt_out, workspace
+from stored_ledger import Stored, stored_ledger
 
 
 @pytest_asyncio.fixture
 async def stored(migrated_database_url: str) -> AsyncIterator[Stored]:
-    pool = await open_pool(migrated_database_url, "gate tests", 4)
-    await claim_origin(pool, ORIGIN)
-    made = Stored(migrated_database_url, pool)
-    await made.save()
-    yield made
-    await made.store.close()
-    pool.terminate()
+    async with stored_ledger(migrated_database_url) as made:
+        yield made
 
 
 async def until(condition: Callable[[], Any], seconds_max: float = 15.0) -> None:
@@ -119,11 +58,11 @@ async def test_given_a_limit_then_pages_continue_where_the_last_ended(stored: St
     assert found == rows(stored.ledger) and after == stored.token()
 
 
-async def test_given_nothing_new_then_wait_a_second_and_send_a_fresh_watermark(stored: Stored) -> None:
+async def test_given_nothing_new_then_wait_and_send_a_fresh_watermark(stored: Stored) -> None:
     await stored.project()
     began = time.monotonic()
     page = read_page(await Feed(stored.pool, SIGNER).page(stored.token(), 10), SIGNER.verifier)
-    assert 0.9 < time.monotonic() - began < 3
+    assert WAIT_SECONDS_MIN < time.monotonic() - began < 5
     assert not page.rows and page.through == page.after == stored.saved
     assert page.watermark.position == stored.saved
 

@@ -87,6 +87,8 @@ GET /log/{epoch}/tile/entries/{number}
 POST /v1/check
 POST /v1/check/batch
 GET /v1/feed/changes
+GET /v1/feed/snapshot
+GET /v1/feed/snapshots/{sha256}
 GET /health/live
 GET /health/ready
 GET /metrics

@@ -67,6 +67,8 @@ publishCheckpoint       a u - -
 unsealEvent             - u - -
 listUnsealings          - u - -
 followFeed              - - p -
+readSnapshotNote        - - p -
+readSnapshot            - - p -
 """
 ALLOWED = {line.split()[0]: set(line.split()[1:]) - {"-"} for line in TABLE.strip().splitlines()}
 PUBLIC = {
@@ -75,7 +77,7 @@ PUBLIC = {
         "readCheckpoint", "readWitnessedCheckpoint", "readLogKeys", "readTile",
     )),
 }  # fmt: skip
-ROUTES = operations_of(routes())
+ROUTES = sorted(operations_of(routes()), key=lambda found: found[:2])
 _PATHS = {
     "{workspace}": "acme",
     "{organisation}": "group",

@@ -54,7 +54,7 @@ def honest(databases: list[str], nats_url: str) -> Iterator[Honest]:
         _, verifier = open_state(Path(f"{witness}.state"))
         place.policy.write_text(f"witness w {verifier} http://127.0.0.1:{port}\nquorum w\n")
         process = stack.enter_context(place.publishing())
-        stack.enter_context(place.projecting())
+        projector = stack.enter_context(place.projecting())
         stack.enter_context(place.serving())
         asyncio.run(make_history(place.url, keys))
         place.until_published()
@@ -67,7 +67,7 @@ def honest(databases: list[str], nats_url: str) -> Iterator[Honest]:
         stack.callback(gate.close)
         until(lambda: gate.check("initech"), "the gate permits")
         watching = stack.enter_context(Watching(place, gate))
-        yield Honest(place, Paused(process), gate, memory, watching)
+        yield Honest(place, Paused(process), Paused(projector), gate, memory, watching)
 
 
 @pytest.fixture

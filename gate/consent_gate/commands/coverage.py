@@ -12,8 +12,13 @@ from consent_domain.errors import ConsentError
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.runs import Told, runs_of
 from consent_gate.commands.terminal import painted, plain, table
-from consent_gate.commands.usage import Subcommands
+from consent_gate.commands.usage import Subcommands, examples
 from consent_gate.coverage import Asset, Finding, as_html, covered, inventory
+
+_EXIT_CODES = "Exit codes: 0 everything is covered; 1 something is not; 2 refused or wrong usage."
+_EXAMPLES = """\
+  consent coverage inventory.csv
+  consent coverage mlflow:http://localhost:5000 --html coverage.html"""
 
 ALL_COVERED, GAPS = 0, 1
 _COLOURS = {"covered": "permit", "outdated": "deny", "no_manifest": "deny"}
@@ -24,7 +29,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "coverage",
         parents=[shared],
-        epilog="Exit codes: 0 everything is covered; 1 something is not; 2 refused or wrong usage.",
+        **examples(_EXAMPLES, _EXIT_CODES),
         help="which models, data sets and jobs have no manifest, or one older than a withdrawal",
     )
     command.add_argument(

@@ -9,10 +9,18 @@ from urllib.parse import quote
 
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.terminal import plain, table
-from consent_gate.commands.usage import Subcommands
+from consent_gate.commands.usage import Subcommands, examples
 
 WAS, NEVER = 0, 1
 Told = dict[str, Any]
+
+_EXIT_CODES = (
+    "Exit codes: 0 it was, once (whether it is now, `consent check` says); 1 it never was;\n"
+    "2 refused or wrong usage."
+)
+_EXAMPLES = """\
+  consent ever acme train.search_ranking
+  consent ever acme train.search_ranking --as-of 2024-01-01T00:00:00Z"""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
@@ -20,8 +28,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "ever",
         parents=[shared],
-        epilog="Exit codes: 0 it was, once (whether it is now, `consent check` says); 1 it never was; "
-        "2 refused or wrong usage.",
+        **examples(_EXAMPLES, _EXIT_CODES),
         help="whether a workspace was ever opted in: when, by whom, under which words",
     )
     command.add_argument("workspace", metavar="WORKSPACE")

@@ -15,13 +15,17 @@ from consent_gate.audit.trust import Trust, in_words
 from consent_gate.commands.pinned import pinned, pinning
 from consent_gate.commands.richly import progress
 from consent_gate.commands.terminal import plain
-from consent_gate.commands.usage import EXIT_CODES_OF_CHECKS, GOOD, Subcommands
+from consent_gate.commands.usage import EXIT_CODES_OF_CHECKS, GOOD, Subcommands, examples
+
+_EXAMPLES = """\
+  consent export audit.tar.gz
+  consent export audit --from 1 --to 10000 --text principles.md"""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "export", parents=[pinning()], epilog=EXIT_CODES_OF_CHECKS,
+        "export", parents=[pinning()], **examples(_EXAMPLES, EXIT_CODES_OF_CHECKS),
         help="the log as files that anybody can check without us",
     )  # fmt: skip
     command.add_argument(

@@ -8,13 +8,17 @@ import json
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.recorded import position_of, summary_of, time_of, type_of
 from consent_gate.commands.terminal import plain, table
-from consent_gate.commands.usage import EXIT_CODES, Subcommands
+from consent_gate.commands.usage import EXIT_CODES, Subcommands, examples
+
+_EXAMPLES = """\
+  consent history acme
+  consent history acme --json > events.ndjson"""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "history", parents=[shared], help="every event of a workspace", epilog=EXIT_CODES
+        "history", parents=[shared], help="every event of a workspace", **examples(_EXAMPLES, EXIT_CODES)
     )
     command.add_argument("workspace", metavar="WORKSPACE")
     command.set_defaults(run=asking("auditor", lambda ledger, _, options: history(ledger, options)))

@@ -26,7 +26,7 @@ from consent_gate.commands.ledger import Ledger
 from consent_gate.commands.pinned import pinned, pinning
 from consent_gate.commands.settings import Settings, environment_of_process
 from consent_gate.commands.terminal import painted, plain
-from consent_gate.commands.usage import BAD, GOOD, UNCHECKED, Subcommands
+from consent_gate.commands.usage import BAD, GOOD, UNCHECKED, Subcommands, examples
 from consent_gate.telling import tell
 
 INTERVAL_SECONDS = 60.0
@@ -43,11 +43,15 @@ _RESULTS = {GOOD: "good", BAD: "bad", UNCHECKED: "unchecked"}
 _WORDS = {GOOD: ("GOOD", "permit"), BAD: ("ALARM", "deny"), UNCHECKED: ("NOT CHECKED", "undecided")}
 _SEVERITY = (GOOD, UNCHECKED, BAD)
 
+_EXAMPLES = """\
+  consent monitor --state seen --once
+  consent monitor --state seen --interval 300 --webhook https://alarms.example/consent"""
+
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "monitor", parents=[pinning()], epilog=EXIT_CODES,
+        "monitor", parents=[pinning()], **examples(_EXAMPLES, EXIT_CODES),
         help="follow a ledger's log from what was seen last, and say when something is wrong",
     )  # fmt: skip
     command.add_argument("--url", help="the ledger's address (CONSENT_URL)")

@@ -17,15 +17,19 @@ from consent_gate.audit.sources import HttpSource
 from consent_gate.audit.verify import Report, verify_proof
 from consent_gate.commands.pinned import pinned, pinning
 from consent_gate.commands.terminal import plain
-from consent_gate.commands.usage import EXIT_CODES_OF_CHECKS, GOOD, Subcommands
+from consent_gate.commands.usage import EXIT_CODES_OF_CHECKS, GOOD, Subcommands, examples
 
 COVERED_SECONDS_MAX = 3.0
+
+_EXAMPLES = """\
+  consent prove 66
+  consent prove 66 -o 66.tlog-proof --key 'ledger.example+a1b2c3d4+AX…'"""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "prove", parents=[pinning()], epilog=EXIT_CODES_OF_CHECKS,
+        "prove", parents=[pinning()], **examples(_EXAMPLES, EXIT_CODES_OF_CHECKS),
         help="a proof that an event is in the log, as a file that anybody can check",
     )  # fmt: skip
     command.add_argument("position", type=int, metavar="POSITION", help="of the event, from 1")

@@ -28,13 +28,18 @@ from consent_gate.commands.pinned import exported, is_url, live, pinned, pinning
 from consent_gate.commands.recorded import summary_of, time_of, type_of
 from consent_gate.commands.richly import print_table, progress
 from consent_gate.commands.terminal import painted, plain
-from consent_gate.commands.usage import BAD, EXIT_CODES_OF_CHECKS, GOOD, Subcommands
+from consent_gate.commands.usage import BAD, EXIT_CODES_OF_CHECKS, GOOD, Subcommands, examples
+
+_EXAMPLES = """\
+  consent replay audit.tar.gz --summary
+  consent replay audit.tar.gz --workspace acme --purpose train.search_ranking
+  consent replay http://127.0.0.1:8080 --until 2024-02-01T00:00:00Z"""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "replay", parents=[pinning()], epilog=EXIT_CODES_OF_CHECKS,
+        "replay", parents=[pinning()], **examples(_EXAMPLES, EXIT_CODES_OF_CHECKS),
         help="fold the history again, each event proven first, and say what each changed",
     )  # fmt: skip
     command.add_argument("log", metavar="OUT|URL", help="an export that begins at 1, or a ledger's address")

@@ -10,8 +10,10 @@ from consent_gate.commands.terminal import Progress, colourful, table
 
 
 @contextmanager
-def progress(what: str, unit: str, beside_lines: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """What to call with how much is done and how much there is. Shows nothing where nobody would see it.
+def progress(what: str, unit: str, beside_lines: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """What to call with how much is done and how much there is, None if nobody knows.
+
+    Shows nothing where nobody would see it.
 
     `beside_lines`: the command prints lines meanwhile; on one terminal they would tear the bar.
     """
@@ -42,7 +44,7 @@ def progress(what: str, unit: str, beside_lines: bool = False) -> Iterator[Calla
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def _unseen(done: int, total: int) -> None:
+def _unseen(done: int, total: int | None) -> None:
     pass
 
 

@@ -10,7 +10,14 @@ from urllib.parse import quote
 
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.terminal import painted, plain, table
-from consent_gate.commands.usage import DENY, PERMIT, Subcommands
+from consent_gate.commands.usage import DENY, EXIT_CODES, PERMIT, Subcommands, examples
+
+_REGISTERS = "  consent runs register ranker.json"
+_LISTS = """\
+  consent runs list
+  consent runs list --workspace acme --purpose train.search_ranking --json"""
+_EXPLAINS = "  consent runs explain ranker-2026-02-01 acme"
+_EXIT_CODES_NOW = "Exit codes: 0 permitted now; 1 denied now; 2 refused or wrong usage."
 
 PAGE = 1_000
 Told = dict[str, Any]
@@ -18,23 +25,30 @@ Told = dict[str, Any]
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the commands to the program's."""
-    command = commands.add_parser("runs", help="register, list and explain runs that used data")
+    command = commands.add_parser(
+        "runs", help="register, list and explain runs that used data",
+        **examples("\n".join((_REGISTERS, _LISTS, _EXPLAINS)), EXIT_CODES),
+    )  # fmt: skip
     below = command.add_subparsers(dest="verb", required=True, metavar="VERB")
     register = below.add_parser(
-        "register", parents=[shared], help="register a prepared manifest; the ledger verifies and signs it"
-    )
+        "register", parents=[shared], help="register a prepared manifest; the ledger verifies and signs it",
+        **examples(_REGISTERS, EXIT_CODES),
+    )  # fmt: skip
     register.add_argument(
         "file", metavar="FILE", help="what `Prepared.encode` of consent_gate.manifests wrote"
     )
     register.set_defaults(run=asking("pipeline", lambda ledger, _, options: registered(ledger, options)))
-    listing = below.add_parser("list", parents=[shared], help="runs, or those that used a workspace's data")
+    listing = below.add_parser(
+        "list", parents=[shared], help="runs, or those that used a workspace's data",
+        **examples(_LISTS, EXIT_CODES),
+    )  # fmt: skip
     listing.add_argument("--workspace", metavar="WORKSPACE", help="only runs that used its data")
     listing.add_argument("--purpose", metavar="PURPOSE", help="only runs for this purpose")
     listing.set_defaults(run=asking("auditor", lambda ledger, _, options: listed(ledger, options)))
     explain = below.add_parser(
         "explain",
         parents=[shared],
-        epilog="Exit codes: 0 permitted now; 1 denied now; 2 refused or wrong usage.",
+        **examples(_EXPLAINS, _EXIT_CODES_NOW),
         help="whether a run used a workspace's data, why it was permitted, and whether it would be now",
     )
     explain.add_argument("name", metavar="RUN")

@@ -18,9 +18,14 @@ from typing import Any, NamedTuple
 
 from consent_domain.errors import ConsentError
 
+from consent_gate.addresses import require_address, require_key
+
 NAMES = ("url", "token", "feed_key", "replica", "verifier_key")
 NEEDED = {"url": "the ledger's address", "token": "an API key"}
-HOW_TO_SAY = "say it by --{0}, by CONSENT_{1}, or as `{0}` in consent.toml"
+HOW_TO_SAY = (
+    "say it by --{0}, by CONSENT_{1}, or as `{0}` in consent.toml; or name the credentials.json of "
+    "`consent-local up` by --config"
+)
 
 
 class Settings(NamedTuple):
@@ -54,12 +59,10 @@ def settings(
         if not found[name]:
             how = HOW_TO_SAY.format(name, name.upper())
             raise ConsentError("invalid_value", f"{NEEDED[name]} is missing: {how}")
-    if found["url"] and not found["url"].startswith(("http://", "https://")):
-        raise ConsentError(
-            "invalid_value", f"the address {found['url']!r} must begin with http:// or https://"
-        )
-    if not found["token"].isascii() or not found["token"].isprintable() or " " in found["token"]:
-        raise ConsentError("invalid_value", "the API key has characters that no key has; copy it again")
+    if found["url"]:
+        require_address(found["url"])
+    if found["token"]:
+        require_key(found["token"])
     return Settings(**found)
 
 

@@ -11,26 +11,36 @@ from consent_domain.errors import ConsentError
 
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.settings import Settings
-from consent_gate.commands.terminal import painted, table
-from consent_gate.commands.usage import Subcommands
+from consent_gate.commands.terminal import painted, plain, table
+from consent_gate.commands.usage import Subcommands, examples
 from consent_gate.following import default_folder
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
 
 READY, NOT_READY = 0, 2
+_EXIT_CODES = "Exit codes: 0 checks can be answered now; 2 they cannot, or wrong usage."
+_EXAMPLES = """\
+  consent status
+  consent status --json --config .data/credentials.json"""
+_WHY = {
+    "stale": "no process of this host keeps it fresh now; the next `consent filter` or gate goes on",
+    "catching_up": "it is not complete; the next `consent filter` or gate fetches the rest",
+}
+"""What is so when a replica says nothing itself: nobody follows for the look that `status` takes."""
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "status", parents=[shared], help="whether the ledger can be asked now: 0 if so, else 2"
-    )
+        "status", parents=[shared], help="whether the ledger can be asked now, and how the replica is",
+        **examples(_EXAMPLES, _EXIT_CODES),
+    )  # fmt: skip
     command.set_defaults(run=asking("pipeline", status))
 
 
 def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> int:
     """Print how the ledger, the API key and this host's replica are; 0 if checks can be answered, else 2."""
-    found: dict[str, Any] = {"url": settings.url, "ledger": ledger.health(), "key": _key(ledger)}
+    found: dict[str, Any] = {"url": settings.url, **_ledger(ledger)}
     folder = (
         Path(settings.replica)
         if settings.replica
@@ -39,6 +49,13 @@ def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> i
     found["replica"] = {"folder": str(folder), **_replica(folder)}
     print(json.dumps(found) if options.json else in_words(found))
     return READY if found["ledger"]["ready"] and found["key"] == "accepted" else NOT_READY
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    try:
+        return {"ledger": ledger.health(), "key": _key(ledger)}
+    except ConsentError as error:
+        return {"ledger": {"ready": False, "failures": [error.detail]}, "key": "not tried"}
 
 
 def _key(ledger: Ledger) -> str:
@@ -53,21 +70,31 @@ def _replica(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         return {"state": "none", "why": "the first `consent filter` or gate fetches it"}
     found = Gate(Replica.open(folder)).status()
-    return {"state": found.state, "token": found.token, "stalenessSeconds": found.staleness, "why": found.why}
+    return {
+        "state": found.state,
+        "token": found.token,
+        "position": found.position,
+        "stalenessSeconds": found.staleness,
+        "why": found.why or _WHY.get(found.state, ""),
+    }
 
 
 def in_words(found: dict[str, Any]) -> str:
     """The same for people."""
     ledger, replica = found["ledger"], found["replica"]
     ready = painted("ready", "permit") if ledger["ready"] else painted("not ready", "deny")
-    rows = [
-        ["ledger", f"{found['url']}: {ready}{_aside(', '.join(ledger.get('failures', [])))}"],
-        ["position", f"{ledger.get('position') or 'none'}, {ledger.get('stalenessMs', 0)} ms old"],
-        ["API key", found["key"]],
-        ["replica", f"{replica['state']}{_aside(replica['why'])}"],
-        ["", replica["folder"]],
+    rows = [["ledger", f"{found['url']}: {ready}{_aside(plain(', '.join(ledger.get('failures', []))))}"]]
+    if ledger.get("position"):
+        rows.append(["", f"position {ledger['position']}, {ledger.get('stalenessMs', 0)} ms old"])
+    rows += [
+        ["API key", plain(found["key"])],
+        ["replica", f"{replica['state']}{_aside(plain(replica['why']))}"],
     ]
-    return table(rows)
+    if replica.get("token"):
+        age = replica["stalenessSeconds"]
+        old = "of unknown age" if age is None else f"{age:,.1f} s old"
+        rows.append(["", f"position {replica['position']}, {old}, as of {replica['token']}"])
+    return table([*rows, ["", replica["folder"]]])
 
 
 def _aside(text: str) -> str:

@@ -47,8 +47,13 @@ class Progress:
         self._shown = sys.stderr.isatty()
         self._percent = -1
 
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total`, in the unit."""
+    def __call__(self, done: int, total: int | None) -> None:
+        """`done` of `total`, in the unit; None if nobody knows how much there is."""
+        if total is None:
+            if self._shown:
+                self._percent = 0
+                print(f"\r{done:,} {self._unit}", end="", file=sys.stderr, flush=True)
+            return
         percent = 100 * done // total if total else 100
         if self._shown and percent != self._percent:
             self._percent = percent

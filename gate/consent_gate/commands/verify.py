@@ -26,18 +26,22 @@ from consent_gate.commands.pinned import exported, is_url, live, pinned, pinning
 from consent_gate.commands.richly import progress
 from consent_gate.commands.settings import Settings
 from consent_gate.commands.terminal import painted, plain
-from consent_gate.commands.usage import BAD, EXIT_CODES_OF_CHECKS, GOOD, UNCHECKED, Subcommands
+from consent_gate.commands.usage import BAD, EXIT_CODES_OF_CHECKS, GOOD, UNCHECKED, Subcommands, examples
 
 _PROOF = b"c2sp.org/tlog-proof"
 _GZIP = b"\x1f\x8b"
 _TAR_AT, _TAR = 257, b"ustar"
 _WORDS = {BAD: ("BAD", "deny"), UNCHECKED: ("NOT CHECKED", "undecided")}
 
+_EXAMPLES = """\
+  consent verify 66.tlog-proof
+  consent verify audit.tar.gz --key 'ledger.example+a1b2c3d4+AX…'"""
+
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "verify", parents=[pinning()], epilog=EXIT_CODES_OF_CHECKS,
+        "verify", parents=[pinning()], **examples(_EXAMPLES, EXIT_CODES_OF_CHECKS),
         help="check proofs, checkpoints, exports and live logs, without trusting the ledger",
     )  # fmt: skip
     command.add_argument(

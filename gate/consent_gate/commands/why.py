@@ -19,7 +19,11 @@ from consent_gate.commands.check import add_collected, collected, exit_code, in_
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.recorded import position_of, summary_of, time_of, type_of
 from consent_gate.commands.terminal import painted, plain
-from consent_gate.commands.usage import EXIT_CODES, Subcommands
+from consent_gate.commands.usage import EXIT_CODES, Subcommands, examples
+
+_EXAMPLES = """\
+  consent why acme train.search_ranking
+  consent why acme train.search_ranking --collected 2024-01-15T10:30:00Z"""
 
 
 class Step(NamedTuple):
@@ -32,8 +36,9 @@ class Step(NamedTuple):
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "why", parents=[shared], help="every event that led to the answer, oldest first", epilog=EXIT_CODES
-    )
+        "why", parents=[shared], help="every event that led to the answer, oldest first",
+        **examples(_EXAMPLES, EXIT_CODES),
+    )  # fmt: skip
     command.add_argument("workspace", metavar="WORKSPACE")
     command.add_argument("purpose", metavar="PURPOSE")
     add_collected(command)

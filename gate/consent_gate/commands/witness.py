@@ -11,7 +11,7 @@ from consent_domain.notes import encode_base64
 
 from consent_gate.commands.pinned import read_policy
 from consent_gate.commands.terminal import plain
-from consent_gate.commands.usage import Subcommands
+from consent_gate.commands.usage import Subcommands, examples
 from consent_gate.seeds import make_seed, read_seed
 from consent_gate.signatures import CosignatureVerifier, Cosigner
 from consent_gate.witness.server import WHAT, Setup, cosigner_of, serve
@@ -21,20 +21,27 @@ PORT = 8090
 EVIDENCE_SHOWN = 1_000
 EXIT_CODES = "Exit codes: 0 done; 2 refused, failed or wrong usage."
 
+_KEYS = "  consent witness keys --key-file witness.key --name witness.example/w1"
+_SERVES = '  consent witness serve --key-file witness.key --log "ledger.example+a1b2c3d4+AX…" --port 8090'
+_EVIDENCE = "  consent witness evidence --key-file witness.key --json"
+
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     """Add the command to the program's."""
     command = commands.add_parser(
-        "witness", help="cosign what logs sign, if they only ever grow", epilog=EXIT_CODES
-    )
+        "witness", help="cosign what logs sign, if they only ever grow",
+        **examples("\n".join((_KEYS, _SERVES, _EVIDENCE)), EXIT_CODES),
+    )  # fmt: skip
     below = command.add_subparsers(required=True, metavar="COMMAND")
     keys = below.add_parser(
-        "keys", parents=[_files()], epilog=EXIT_CODES,
+        "keys", parents=[_files()], **examples(_KEYS, EXIT_CODES),
         help="make the key and its state if there is no key yet, and print the verifier key",
     )  # fmt: skip
     keys.add_argument("--name", metavar="N", help="the key's name, as witness.example/w1; for a new key")
     keys.set_defaults(run=_keys)
-    serving = below.add_parser("serve", parents=[_files()], epilog=EXIT_CODES, help="serve until SIGTERM")
+    serving = below.add_parser(
+        "serve", parents=[_files()], help="serve until SIGTERM", **examples(_SERVES, EXIT_CODES)
+    )
     serving.add_argument(
         "--log", action="append", default=[], metavar="VKEY",
         help="a log's verifier key; may be repeated, also for one log while its keys change",
@@ -44,7 +51,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
     serving.add_argument("--port", type=int, default=PORT, metavar="PORT", help=f"by default {PORT}")
     serving.set_defaults(run=_serve)
     evidence = below.add_parser(
-        "evidence", parents=[_files()], epilog=EXIT_CODES,
+        "evidence", parents=[_files()], **examples(_EVIDENCE, EXIT_CODES),
         help="print what logs signed and did not fit, with the checkpoint that it contradicts",
     )  # fmt: skip
     evidence.set_defaults(run=_evidence)

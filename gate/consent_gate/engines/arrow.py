@@ -6,6 +6,7 @@ A table or batch comes back as one; a stream as a `RecordBatchReader`, which dec
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -15,8 +16,8 @@ from consent_domain.errors import ConsentError
 from consent_gate.engines.engine import Task, refuse_mask
 from consent_gate.filter import Filter, require_columns
 
-BLOCK_ROWS = 1 << 22
-"""So many rows of a table are judged at once: fewer would hash all workspaces more often."""
+BLOCK_ROWS_MIN, BLOCK_ROWS_MAX = 1 << 20, 1 << 22
+"""So many rows of a table a processor judges at once: fewer would hash all workspaces more often."""
 
 
 def filtered(task: Task, data: Any) -> Any:
@@ -25,35 +26,40 @@ def filtered(task: Task, data: Any) -> Any:
         mask = masked(task, data)
         return data.filter(mask)
     schema, batches = _stream(data)
-    return pa.RecordBatchReader.from_batches(schema, _kept(task, _filter(task, schema), batches))
+    return pa.RecordBatchReader.from_batches(schema, _kept(task, filtering(task, schema), batches))
 
 
 def masked(task: Task, data: Any) -> Any:
     """See `Engine`. A `BooleanArray` for a batch, a `ChunkedArray` for a table."""
     if not isinstance(data, (pa.Table, pa.RecordBatch)):
         raise refuse_mask(data)
-    mask = mask_of(task, _filter(task, data.schema), data)
+    mask = mask_of(task, filtering(task, data.schema), data)
     task.end()
     return mask if isinstance(data, pa.Table) else mask.combine_chunks()
 
 
+def filtering(task: Task, schema: pa.Schema) -> Filter:
+    """The task's filter, if the schema has its columns. Raises ConsentError `invalid_value` if not."""
+    require_columns(schema, task.where.columns, task.where.collected_column)
+    return task.filtering()
+
+
 def mask_of(task: Task, rows: Filter, table: pa.Table | pa.RecordBatch) -> Any:
-    """The mask of a whole table, block by block, as a `ChunkedArray`."""
+    """The mask of a whole table, as a `ChunkedArray`: block by block, on all processors."""
     names = list(dict.fromkeys([*task.where.columns, task.where.collected_column]))
     used = table.select([name for name in names if name])
-    chunks = []
-    for start in range(0, len(used), BLOCK_ROWS):
-        chunks.append(rows.mask(batch_of(used.slice(start, BLOCK_ROWS))))
-        task.progress(min(start + BLOCK_ROWS, len(used)), len(used))
+    block = min(BLOCK_ROWS_MAX, max(BLOCK_ROWS_MIN, -(-len(used) // pa.cpu_count())))
+    starts = range(0, len(used), block)
+
+    def judged(start: int) -> Any:
+        return rows.mask(batch_of(used.slice(start, block)))
+
+    chunks: list[Any] = []
+    with ThreadPoolExecutor(pa.cpu_count()) as pool:
+        for mask in pool.map(judged, starts) if len(starts) > 1 else map(judged, starts):
+            chunks.append(mask)
+            task.progress(min(len(chunks) * block, len(used)), len(used))
     return pa.chunked_array(chunks, pa.bool_())
-
-
-def _filter(task: Task, schema: pa.Schema) -> Filter:
-    columns, collected = task.where.columns, task.where.collected_column
-    require_columns(schema, columns, collected)
-    rows = Filter(task.judge(), columns, collected)
-    task.counting(rows)
-    return rows
 
 
 def batch_of(rows: pa.Table | pa.RecordBatch) -> pa.RecordBatch:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from consent_domain.errors import ConsentError
 
 from consent_gate.engines.where import Where
 from consent_gate.verdicts import Judge, Verdict
+
+if TYPE_CHECKING:
+    from consent_gate.engines.rows import Rows
+    from consent_gate.filter import Filter
 
 Progress = Callable[[int, int | None], None]
 """Called now and then with the rows done, and the rows there are, if that is known."""
@@ -49,6 +53,12 @@ class Task(Protocol):
 
     def pinned(self) -> Any:
         """All standings (`consent_gate.engines.pinned.Pinned`): for other processes, joins, and later."""
+
+    def filtering(self) -> Filter:
+        """A filter of the task's columns by its judge, whose counts are the report's. Needs pyarrow."""
+
+    def items(self) -> Rows:
+        """What judges the task's items one by one, or in blocks; its counts are the report's."""
 
     def counting(self, counts: Counts) -> None:
         """Take the report's numbers from there."""

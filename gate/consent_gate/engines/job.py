@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from os import getpid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,8 +25,9 @@ from consent_domain.errors import ConsentError
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.engines.engine import Counts, Progress, engine_of
+from consent_gate.engines.engine import Counts, Progress, Task, engine_of
 from consent_gate.engines.report import NAMES_SHOWN_MAX, Overtaken, Report, set_digest
+from consent_gate.engines.rows import Owners, Rows
 from consent_gate.engines.where import Place, Where, where
 from consent_gate.engines.withdrawals import Withdrawals, permits_ever
 from consent_gate.gate import Gate
@@ -38,6 +39,8 @@ from consent_gate.verdicts import Judge, Standing, Verdict, Verdicts
 
 if TYPE_CHECKING:
     from consent_gate.engines.pinned import Pinned
+    from consent_gate.filter import Filter
+    from consent_gate.standings import Standings
 
 
 class Job:
@@ -66,11 +69,15 @@ class Job:
         self._pin: Pin = self._open.enter_context(pinned(gate, wait_seconds_max))
         self.token: Token = self._pin.token
         self.ledger_time = self._pin.at
+        snapshot = gate.snapshot
+        self._offline = None if snapshot is None else snapshot.stated()
         self._pid = getpid()
         self._lock = threading.RLock()
-        self._verdicts = Verdicts(self._pin.snapshot, self._pin.at, purpose, categories)
+        self._verdicts = Verdicts(self._pin.snapshot, self._pin.at, purpose, categories, self._pin.until)
         self._guarded = _Guarded(self._verdicts)
         self._pinned: Pinned | None = None
+        self._standings: Standings | None = None
+        self._owners: Owners | None = None
         self._tasks: list[_Task] = []
 
     def filter(
@@ -88,7 +95,7 @@ class Job:
         names the column of collection times. Raises ConsentError `invalid_value` for columns that are
         not there or hold something else, `unavailable` if the engine's extra is not installed.
         """
-        task = self._task(where(workspace, collected), reasons, progress)
+        task = self.task(where(workspace, collected), reasons, progress)
         return engine_of(data).filtered(task, data)
 
     def mask(
@@ -100,10 +107,11 @@ class Job:
         progress: Progress | None = None,
     ) -> Any:
         """For each row of `data` whether it may be used, never null. Raises as `filter` does."""
-        task = self._task(where(workspace, collected), True, progress)
+        task = self.task(where(workspace, collected), True, progress)
         return engine_of(data).masked(task, data)
 
-    def _task(self, where: Where, reasons: bool, progress: Progress | None) -> _Task:
+    def task(self, where: Where, reasons: bool, progress: Progress | None) -> Task:
+        """One piece of data, for those who judge it themselves: they call `counting` first, `end` last."""
         task = _Task(self, where, reasons, progress or _silent)
         self._tasks.append(task)
         return task
@@ -115,6 +123,24 @@ class Job:
         if self._pinned is None or self._guarded.is_usable:
             return self._guarded
         return self._pinned
+
+    def standings(self) -> Standings:
+        """Those that any filter of the judge met so far: many small pieces of data share them."""
+        from consent_gate.standings import Standings
+
+        judge = self.judge()
+        with self._lock:
+            if self._standings is None or self._standings.judge is not judge:
+                self._standings = Standings(judge)
+            return self._standings
+
+    def owners(self) -> Owners:
+        """As `standings`, for data in no columns."""
+        judge = self.judge()
+        with self._lock:
+            if self._owners is None or self._owners.judge is not judge:
+                self._owners = Owners(judge)
+            return self._owners
 
     def pinned(self) -> Pinned:
         """Where all workspaces stand, for other processes: one to two seconds for a million, once a job.
@@ -130,11 +156,22 @@ class Job:
         with self._lock:
             if self._pinned is None:
                 self._guarded.require_open()
-                self._pinned = pinned_set(self._pin, self._verdicts, self.purpose, self.categories)
+                with self._guarded.alone():
+                    self._pinned = pinned_set(self._pin, self._verdicts, self.purpose, self.categories)
                 self._guarded.everybody = self._pinned.everybody
             return self._pinned
 
     # -- its end ---------------------------------------------------------------------------------------------
+
+    def met_after(self, count: int) -> list[str]:
+        """The workspaces met, in that order, without the first `count`. Never waits."""
+        met = self._verdicts.met
+        return list(met)[count:] if len(met) > count else []
+
+    def permitted_everywhere(self) -> list[str] | None:
+        """All workspaces that permit, if that set went out to other processes: they may meet any of them."""
+        pinned = self._pinned
+        return None if pinned is None else pinned.permitted().to_pylist()
 
     def result(self, run: Callable[[], Any]) -> Result:
         """What `run` returns of this job, which is over if it raises."""
@@ -165,6 +202,7 @@ class Job:
                 len(names),
                 set_digest(names),
                 self._overtaken(judge, names),
+                self._offline,
             )
 
     def workspaces(self) -> Sequence[str]:
@@ -185,10 +223,12 @@ class Job:
     def _permitted(self) -> list[str]:
         if self._pinned is not None:
             return self._pinned.permitted().to_pylist()  # type: ignore[no-any-return]
-        met = self._verdicts.met.items()
+        met = list(self._verdicts.met.items())  # other threads go on meeting some
         return sorted(name for name, standing in met if permits_ever(self._verdicts, standing))
 
     def _overtaken(self, then: Judge, names: list[str]) -> Overtaken | None:
+        if self._offline is not None:
+            return None
         try:
             transaction, view = Reader(self._gate.replica).begin()
         except (ConsentError, lmdb.Error):
@@ -240,15 +280,15 @@ class Result:
 
     def __init__(self, data: Any, job: Job) -> None:
         self.data = data
-        self._job = job
+        self.job = job
 
     def report(self) -> Report:
         """What became of the rows; of streams and plans, so far."""
-        return self._job.report()
+        return self.job.report()
 
     def close(self) -> None:
         """Give up on a stream that will not be read to its end. Idempotent."""
-        self._job.close()
+        self.job.close()
 
 
 class _Guarded:
@@ -278,6 +318,10 @@ class _Guarded:
         if not self.is_open:
             raise ConsentError("unavailable", "the job is closed; begin another one")
 
+    def alone(self) -> AbstractContextManager[Any]:
+        """No other thread numbers verdicts meanwhile: two of them would get the same number."""
+        return self._lock
+
     def standings(self, names: Sequence[str]) -> list[Standing]:
         met = self._verdicts.met
         if any(name not in met for name in names):
@@ -304,6 +348,20 @@ class _Task:
 
     def pinned(self) -> Pinned:
         return self._job.pinned()
+
+    def filtering(self) -> Filter:
+        from consent_gate.filter import Filter
+
+        standings = self._job.standings()
+        rows = Filter(standings.judge, self.where.columns, self.where.collected_column, standings)
+        self.counting(rows)
+        return rows
+
+    def items(self) -> Rows:
+        owners = self._job.owners()
+        rows = Rows(owners.judge, owners)
+        self.counting(rows)
+        return rows
 
     def counting(self, counts: Counts) -> None:
         self._counts = counts

@@ -8,9 +8,8 @@ import pandas as pd
 import pyarrow as pa
 from consent_domain.errors import ConsentError
 
-from consent_gate.engines.arrow import mask_of
+from consent_gate.engines.arrow import filtering, mask_of
 from consent_gate.engines.engine import Task, refuse_mask
-from consent_gate.filter import Filter, require_columns
 
 
 def filtered(task: Task, data: Any) -> Any:
@@ -24,17 +23,17 @@ def masked(task: Task, data: Any) -> Any:
         raise refuse_mask(data)
     columns, collected = task.where.columns, task.where.collected_column
     names = dict.fromkeys([*columns, *([collected] if collected else [])])
-    used = pa.table({name: _arrow(data, name) for name in names})
-    require_columns(used.schema, columns, collected)
-    rows = Filter(task.judge(), columns, collected)
-    task.counting(rows)
-    mask = mask_of(task, rows, used)
+    used = pa.table({name: column_of(data, name) for name in names})
+    mask = mask_of(task, filtering(task, used.schema), used)
     task.end()
     return pd.Series(mask.to_numpy(), index=data.index, dtype=bool)
 
 
-def _arrow(data: Any, name: str) -> Any:
-    """One column. What a column of Python objects holds is looked at value by value."""
+def column_of(data: Any, name: str) -> Any:
+    """One column as Arrow. What a column of Python objects holds is looked at value by value.
+
+    Raises ConsentError `invalid_value` for one that is not there, or holds what cannot be judged.
+    """
     has = list(data.columns).count(name)
     if has != 1:
         how = "there twice" if has else "not there"

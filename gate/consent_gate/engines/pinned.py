@@ -109,6 +109,14 @@ class Pinned(NamedTuple):
         found = [Stretch(step.start, end, step.verdict) for step, end in zip(steps, ends, strict=True)]
         return [found[0]._replace(start=FIRST), *found[1:]]
 
+    def all_stretches(self) -> pa.Table:
+        """Those of all lines, as rows for joins: `line`, and the members of `Stretch`."""
+        rows = [(line, *one) for line in range(len(self.lines)) for one in self.stretches(line)]
+        columns = zip(*rows, strict=True) if rows else ((), (), (), ())
+        kinds = (pa.int32(), pa.int64(), pa.int64(), pa.int32())
+        told = [pa.array(values, kind) for values, kind in zip(columns, kinds, strict=True)]
+        return pa.table(told, names=["line", *Stretch._fields])
+
     def allowed(self, line: int) -> list[Stretch]:
         """Those of a line's stretches that permit."""
         return [one for one in self.stretches(line) if self.table[one.verdict].permit]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from consent_domain.instants import Micros, rfc3339
 
 from consent_gate.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from consent_gate.offline import OfflineSnapshot
 
 NAMES_SHOWN_MAX = 100
 _NAMES_A_BLOCK = 1 << 16
@@ -32,6 +35,7 @@ class Report(NamedTuple):
     bounds until `ended`. `set_digest` is that of `set_size` workspaces that permit the purpose: those met
     in the data (`set_scope` is `met`), or all of the ledger where the whole set went out (`all`).
     `overtaken` is None if what came after could not be found out: treat it as if it were a withdrawal.
+    `offline` is the snapshot that was asked, and how old it was when the job began, None for none.
     """
 
     purpose: str
@@ -47,6 +51,7 @@ class Report(NamedTuple):
     set_size: int
     set_digest: str
     overtaken: Overtaken | None
+    offline: OfflineSnapshot | None = None
 
     @property
     def rows_dropped(self) -> int | None:
@@ -57,6 +62,18 @@ class Report(NamedTuple):
     def spans_withdrawal(self) -> bool:
         """Whether anything that the job was permitted is denied by now, or may be for all we know."""
         return self.overtaken is None or self.overtaken.withdrawn > 0
+
+    @property
+    def advice(self) -> str:
+        """What would have kept more rows, for a person; empty if nothing that a caller can do."""
+        dropped = sum(rows for one, rows in (self.reasons or {}).items() if one.code == "collected_unstated")
+        if not dropped:
+            return ""
+        return (
+            f"{dropped:,} rows were dropped because nobody stated when they were collected, and not all of "
+            "the past qualifies: name their column of collection times (timestamps with a time zone) as "
+            "collected='…', and see that it holds no nulls."
+        )
 
     def as_json(self) -> dict[str, object]:
         """The members, for `json.dumps`."""
@@ -79,6 +96,7 @@ class Report(NamedTuple):
             "ended": self.ended,
             "set": {"scope": self.set_scope, "size": self.set_size, "sha256": self.set_digest},
             "overtaken": overtaken,
+            "offline": self.offline and self.offline.as_json(),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from consent_domain.decide import AHEAD_MAX
 from consent_domain.instants import Micros
@@ -41,14 +41,20 @@ class Withdrawals:
         )
 
 
-def permitted_times(judge: Judge, standing: Standing) -> list[tuple[Micros, Micros]]:
-    """The half-open ranges of collection times that a standing permits, apart from each other."""
+def permitted_times(
+    judge: Judge, standing: Standing, besides: Collection[str] = ()
+) -> list[tuple[Micros, Micros]]:
+    """The half-open ranges of collection times that a standing permits, apart from each other.
+
+    Denials with a code of `besides` count as if they permitted.
+    """
     steps = judge.lines[standing.line]
     ends = [*(step.start for step in steps[1:]), _LAST]
     found: list[tuple[Micros, Micros]] = []
     for step, end in zip(steps, ends, strict=True):
         start = max(step.start, standing.since)
-        if start >= end or not judge.table[step.verdict].permit:
+        verdict = judge.table[step.verdict]
+        if start >= end or not (verdict.permit or verdict.code in besides):
             continue
         if found and found[-1][1] == start:
             found[-1] = found[-1][0], end

@@ -9,14 +9,15 @@ from consent_plumbing.logs import configure
 from consent_plumbing.settings import load
 from litestar import Litestar
 
-from consent_ledger.http import checks, log
+from consent_ledger.http import checks, feed, log
 from consent_ledger.http.controllers import commands as command_routes
 from consent_ledger.http.controllers import workspaces as workspace_routes
 from consent_ledger.http.description import operations_of
 from consent_ledger.http.dispatcher import Dispatcher, Function
 from consent_ledger.http.routes import routes
+from consent_ledger.orphans import end_with_parent
 from consent_ledger.settings import LedgerSettings
-from consent_ledger.worker import Worker, end_with_parent
+from consent_ledger.worker import Worker
 
 HOT: dict[tuple[str, str], Function] = {
     ("POST", "/v1/check"): checks.check,
@@ -25,6 +26,7 @@ HOT: dict[tuple[str, str], Function] = {
     ("POST", "/v1/workspaces"): workspace_routes.enrol,
     ("POST", "/v1/workspaces/{workspace}/opt-outs"): workspace_routes.opt_out,
     ("GET", "/v1/events/{position}/proof"): log.proof,
+    ("GET", "/v1/feed/changes"): feed.changes,
 }
 """What the dispatcher answers by itself: the functions that the routes call too."""
 

@@ -24,10 +24,10 @@ from consent_gate.following import ThreadFollowing
 from consent_gate.replica import Recorded, Replica
 from consent_plumbing.postgres import Pool, open_pool
 
-from consent_ledger.feed import NoView, read_page
+from consent_ledger.facts_pages import NoView, read_generation, read_page
 from consent_ledger.seams import StoreUnavailable
 from consent_ledger.store import PostgresStore
-from consent_ledger.watermarks import read_watermark
+from consent_ledger.watermarks import LedgerTime, read_watermark
 
 WATERMARK_SECONDS = 0.25
 EVENTS_MAX = 2_000
@@ -133,6 +133,7 @@ class PostgresSource:
         self._pool: Pool | None = None
         self._store: PostgresStore | None = None
         self._paging = False
+        self._time = LedgerTime()
         self._next_watermark = 0.0
 
     async def ask(self, after: Token | None) -> Pages | Events:
@@ -143,9 +144,8 @@ class PostgresSource:
                 page = await self._snapshot(pool, 0 if after is None else after.position)
                 if page is not None:
                     return page
-            return await self._events(store, after)
+            return await self._events(pool, store, after)
         except (StoreUnavailable, ConsentError) as error:
-            self._paging = False
             raise SourceUnavailable(str(error)) from error
 
     async def close(self) -> None:
@@ -166,22 +166,23 @@ class PostgresSource:
         """A page of the view of facts; None if it has not begun: then events are folded from the first."""
         asked = boot_nanoseconds()
         try:
-            page = await read_page(pool, after, ROWS_MAX)
+            page = await read_page(pool, after, ROWS_MAX, self._time)
         except NoView:
             return None
         self._paging = page.more
         return Pages(page, asked) if page.through else None
 
-    async def _events(self, store: PostgresStore, after: Token | None) -> Events:
+    async def _events(self, pool: Pool, store: PostgresStore, after: Token | None) -> Events:
         if after is not None:
             await self._heard.wait(self._next_watermark - time.monotonic())
             heard = self._heard.after(after)
             if heard and time.monotonic() < self._next_watermark:
                 return Events(heard, None, 0)
         stored = await store.events_after(0 if after is None else after.position, EVENTS_MAX)
-        sent = await read_watermark(store)
+        sent = await read_watermark(store, self._time)
+        generation = await read_generation(pool)
         self._next_watermark = time.monotonic() + WATERMARK_SECONDS
         if len(stored) == EVENTS_MAX:
             self._next_watermark = 0.0  # there is more: do not wait
         events = [Recorded(event.position, event.stream, event.body) for event in stored]
-        return Events(events, sent.watermark, sent.boot_ns)
+        return Events(events, sent.watermark, sent.boot_ns, generation)

@@ -7,6 +7,7 @@ again within 5.5 s of being replaced: whoever supervises this process starts it 
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -23,6 +24,9 @@ WORKERS_MAX = 64
 RESPAWN_SECONDS = 0.5
 KILL_SECONDS = 10
 """How long a worker may take to finish what it has begun."""
+CONNECTIONS_MAX = 4_096
+"""Of each worker; the next one waits to be accepted. The feed alone keeps one open for each gate."""
+FILES_MAX = 2 * CONNECTIONS_MAX
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -33,6 +37,7 @@ def serve(host: str, port: int, workers: int) -> int:
     if not 0 < port < 65_536:
         raise ConsentError("invalid_value", "--port is from 1 to 65535")
     _require_free(host, port)
+    _allow_files()
     os.register_at_fork(after_in_child=_obey_signals)
     folder = _metrics_folder() if workers > 1 else None
     try:
@@ -45,7 +50,7 @@ def serve(host: str, port: int, workers: int) -> int:
             loop=Loops.uvloop,
             factory=True,
             websockets=False,
-            backpressure=1_024,
+            backpressure=CONNECTIONS_MAX,
             respawn_failed_workers=True,
             respawn_interval=RESPAWN_SECONDS,
             workers_kill_timeout=KILL_SECONDS,
@@ -65,6 +70,14 @@ def _require_free(host: str, port: int) -> None:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise ConsentError("unavailable", f"cannot listen on {host} port {port}: {error.strerror}") from error
+
+
+def _allow_files() -> None:
+    """Let the workers have as many files open as they have connections: a shell often allows them fewer."""
+    now, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if allowed == resource.RLIM_INFINITY else min(FILES_MAX, allowed)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowed))
 
 
 def _obey_signals() -> None:

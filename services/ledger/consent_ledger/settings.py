@@ -83,8 +83,20 @@ class LedgerSettings(KeyFileSettings, frozen=True, kw_only=True):
     replica_folder: str
     """`CONSENT_REPLICA_FOLDER`: where this host's processes share their replica; made if it is not there."""
 
+    snapshot_folder: str = ""
+    """`CONSENT_SNAPSHOT_FOLDER`: where snapshots for gates are kept, the two newest; made if it is not there.
+    Without it, beside the replica's folder, with `-snapshots` behind its name."""
+
+    snapshot_minutes: int = 10
+    """`CONSENT_SNAPSHOT_MINUTES`: how old the newest snapshot may be and still be answered with."""
+
     max_staleness_ms: int = 5_000
     """`CONSENT_MAX_STALENESS_MS`: how old a replica may be and still permit, unless a check asks for less."""
 
     database_connections_max: int = 8
     """`CONSENT_DATABASE_CONNECTIONS_MAX`: connections to PostgreSQL of each worker process."""
+
+    @property
+    def snapshots_path(self) -> Path:
+        """The folder of snapshots."""
+        return Path(self.snapshot_folder or f"{self.replica_folder.rstrip('/')}-snapshots")

@@ -7,10 +7,6 @@ and checks are answered from the replica for as long as it is fresh.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -52,6 +48,7 @@ from consent_ledger.runs.registration import VERIFYING_MAX
 from consent_ledger.sealing import Sealer
 from consent_ledger.seams import StoreUnavailable
 from consent_ledger.settings import LedgerSettings
+from consent_ledger.snapshots import Snapshots
 from consent_ledger.store import ROLE, PostgresStore
 from consent_ledger.unsealing import Unsealer
 from consent_ledger.writer import Writer
@@ -60,7 +57,6 @@ AGAIN_SECONDS = 1.0
 HEALTH_SECONDS_MAX = 2.0
 POOL_CLOSE_SECONDS_MAX = 5.0
 FILE_THREADS_MAX = 2
-PR_SET_PDEATHSIG = 1
 
 _log = structlog.get_logger()
 
@@ -81,6 +77,7 @@ class Worker:
     gate: Gate
     renderer: Renderer
     feed: Feed
+    snapshots: Snapshots
     keystore: SqliteKeyStore
     erasures: Erasures
     unsealer: Unsealer
@@ -98,13 +95,13 @@ class Worker:
     async def running(cls, settings: LedgerSettings) -> AsyncIterator[Worker]:
         """A worker whose tasks run until the context is left.
 
-        Raises ConsentError for key files that are missing or wrong, OSError for a replica folder that
-        cannot be made; nothing else that is down keeps it from starting.
+        Raises ConsentError for key files that are missing or wrong, or a replica folder that others may write
+        into, OSError for one that cannot be made; nothing else that is down keeps it from starting.
         """
         signer = load_signer(Path(settings.feed_key_file), settings.origin)
         master = load_master_key(settings.master_key_path)
         keystore = await asyncio.to_thread(SqliteKeyStore, Path(settings.keystore_file), master)
-        replica = Replica.open(settings.replica_folder)
+        replica = Replica.open(settings.replica_folder, source=f"log {settings.origin}")
         pool = await open_pool(
             settings.database_url, "consent-ledger", settings.database_connections_max, role=ROLE
         )
@@ -136,6 +133,14 @@ class Worker:
         ids = SystemIds()
         sealer = Sealer(keystore)
         erasures = Erasures(pool, keystore, committer, ids)
+        snapshots = Snapshots(
+            settings.snapshots_path,
+            settings.database_url,
+            pool,
+            signer,
+            60 * settings.snapshot_minutes,
+            halting.require_sound,
+        )
         worker = cls(
             settings,
             pool,
@@ -149,6 +154,7 @@ class Worker:
             gate,
             Renderer(),
             Feed(pool, signer, halting.require_sound),
+            snapshots,
             keystore,
             erasures,
             Unsealer(pool, sealer, erasures),
@@ -175,6 +181,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(gate.close)
+            await snapshots.close()
             worker.files.shutdown(wait=False, cancel_futures=True)
             await importing.close()
             await store.close()
@@ -261,15 +268,3 @@ async def _close(pool: Pool) -> None:
         await asyncio.wait_for(pool.close(), POOL_CLOSE_SECONDS_MAX)
     except (TimeoutError, OSError):
         pool.terminate()
-
-
-def end_with_parent() -> None:
-    """Let the kernel end this process when the one that started it dies, even by SIGKILL.
-
-    Otherwise workers would go on answering on the port that the next server needs. Linux only.
-    """
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGTERM)

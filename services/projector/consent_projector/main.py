@@ -34,6 +34,7 @@ from consent_projector.database import MIGRATIONS, SCHEMA, STATEMENTS
 from consent_projector.hints import Hints
 from consent_projector.jetstream import JetStream
 from consent_projector.metrics import Metrics
+from consent_projector.proofreading import Proofreader, keep_proofreading
 from consent_projector.rebuild import rebuild
 from consent_projector.relay import Relay
 from consent_projector.runner import keep_running
@@ -42,6 +43,7 @@ from consent_projector.settings import ProjectorSettings, ToolSettings
 from consent_projector.store import ROLE, PostgresStore, connected
 from consent_projector.table import Table
 from consent_projector.views import VIEWS
+from consent_projector.views.facts import FACTS
 
 EVERYTHING = (*VIEWS, Relay.name)
 CONNECTIONS_MAX = 8
@@ -136,7 +138,10 @@ async def run(settings: ProjectorSettings, names: Sequence[str], events_max: int
     consumers = [_consumer(name, settings, pool, bus, hints, events_max) for name in dict.fromkeys(names)]
     _log.info("started", views=[each.sink.name for each in consumers])
     try:
-        await run_until_stopped(stop, *(keep_running(each, hints, metrics) for each in consumers))
+        running = [keep_running(each, hints, metrics) for each in consumers]
+        if FACTS.name in names:
+            running.append(keep_proofreading(Proofreader(pool), metrics))
+        await run_until_stopped(stop, *running)
     finally:
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS_MAX):

@@ -28,6 +28,21 @@ class Metrics:
             ["view"],
             registry=self.registry,
         )
+        self._proofread = Counter(
+            "consent_view_rows_proofread",
+            "Rows of the facts folded again and compared",
+            registry=self.registry,
+        )
+        self._wrong = Counter(
+            "consent_view_rows_wrong",
+            "Rows of the facts that were not what the log makes of them",
+            registry=self.registry,
+        )
+        self._changed = Counter(
+            "consent_view_events_changed",
+            "Events met in proofreading that are not what their hash says",
+            registry=self.registry,
+        )
 
     def serve(self, port: int) -> None:
         """Answer `GET /metrics` on a port, in a thread. Raises OSError if it is taken."""
@@ -44,3 +59,9 @@ class Metrics:
     def failed(self, view: str) -> None:
         """Count a step that failed."""
         self._failures.labels(view).inc()
+
+    def proofread(self, rows: int, wrong: int, changed: int) -> None:
+        """Count rows that were folded again, those of them that were wrong, and events that were changed."""
+        self._proofread.inc(rows)
+        self._wrong.inc(wrong)
+        self._changed.inc(changed)

@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from consent_gate.replica import Replica
 from consent_plumbing.logs import configure
 from consent_plumbing.settings import SettingsError, load
 
@@ -45,7 +46,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise SettingsError(str(error)) from error
     load_signer(Path(settings.feed_key_file), settings.origin)
     SqliteKeyStore(Path(settings.keystore_file), load_master_key(settings.master_key_path))
-    Path(settings.replica_folder).mkdir(parents=True, exist_ok=True)
+    Replica.open(settings.replica_folder)
     return serving.serve(arguments.host, arguments.port, arguments.workers)
 
 

@@ -6,6 +6,7 @@ hand it to the same function: what is authorised, limited, refused and answered 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,8 @@ BATCH_BYTES_MAX = 16 * 1024 * 1024
 """100,000 ids of 128 characters, quoted, and what surrounds them."""
 COMMANDS_BYTES_MAX = 8 * 1024 * 1024
 IDEMPOTENCY_KEY_CHARACTERS_MAX = 255
+QUESTION = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+"""What `Consent-Question` may be."""
 
 Headers = Mapping[bytes, bytes]
 """Headers by name, in lower case."""
@@ -70,6 +73,8 @@ class Operation:
     """The key needs the right to unseal beside its role."""
     writes: bool = False
     """It takes `Idempotency-Key`, `If-Match` and `?dryRun=`."""
+    echoes: bool = False
+    """It takes `Consent-Question`, and its answer carries it back."""
     refusals: tuple[str, ...] = ()
     """Codes that only this operation answers with; the common ones are added to all."""
 
@@ -130,6 +135,16 @@ class Call:
         if not (given[:1] == given[-1:] == b'"' and digits.isdigit() and len(digits) <= 10):
             raise ConsentError("malformed", 'If-Match takes the ETag of a read, such as "7"')
         return int(digits)
+
+    @property
+    def echo(self) -> list[tuple[bytes, bytes]]:
+        """The header by which a caller knows the answer for its own. Raises ConsentError `malformed`."""
+        given = self.headers.get(b"consent-question")
+        if given is None:
+            return []
+        if not QUESTION.fullmatch(given):
+            raise ConsentError("malformed", "Consent-Question takes 1 to 64 of A-Z a-z 0-9 _ -")
+        return [(b"consent-question", given)]
 
     @property
     def dry_run(self) -> bool:

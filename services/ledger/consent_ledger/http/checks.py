@@ -65,7 +65,11 @@ async def check(call: Call) -> Answer:
         answer = await _from_the_replica(call, asked, workspaces)
         body, decision, token = call.worker.renderer.render(answer), answer.decision, answer.token
     metrics.count_decisions(decision)
-    return Answer(200, body, [(b"consent-token", token.encode())] if token else [])
+    return Answer(200, body, _headers(call, token))
+
+
+def _headers(call: Call, token: str) -> list[tuple[bytes, bytes]]:
+    return [*call.echo, *([(b"consent-token", token.encode())] if token else [])]
 
 
 def _workspaces_of(asked: CheckRequest) -> Sequence[str]:
@@ -209,4 +213,4 @@ async def check_batch(call: Call) -> Answer:
         reason_codes=answers.reason_codes,
         reasons=answers.reasons,
     )
-    return Answer(200, encode(answer), [(b"consent-token", answer.token.encode())] if answer.token else [])
+    return Answer(200, encode(answer), _headers(call, answer.token))

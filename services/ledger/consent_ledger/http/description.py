@@ -82,6 +82,10 @@ def document_of(application: Litestar) -> dict[str, Any]:
                     "description": "The token of the answer.",
                     "schema": {"type": "string", "examples": ["consent.local/ledger/1/42"]},
                 },
+                "Consent-Question": {
+                    "description": "The text that the request came with.",
+                    "schema": {"type": "string"},
+                },
                 "ETag": {
                     "description": "The version of the stream: send it back as If-Match.",
                     "schema": {"type": "string", "examples": ['"7"']},
@@ -180,6 +184,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                     "header", Parameter("If-Match", tag, "Write only if the version is still this one.")
                 )
             )
+    if operation.echoes:
+        question = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"}
+        told = "Any text of your own: the answer carries it back, so that you know it for yours."
+        described.append(_parameter("header", Parameter("Consent-Question", question, told)))
     return described
 
 
@@ -209,6 +217,11 @@ def _responses(operation: Operation) -> dict[str, Any]:
         if operation.writes:
             response["headers"] = {
                 name: {"$ref": f"#/components/headers/{name}"} for name in ("Consent-Token", "ETag")
+            }
+        if operation.echoes:
+            response["headers"] = {
+                name: {"$ref": f"#/components/headers/{name}"}
+                for name in ("Consent-Token", "Consent-Question")
             }
         responses[str(status)] = response
     if operation.writes and "200" not in responses:

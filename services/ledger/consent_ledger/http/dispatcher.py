@@ -1,8 +1,8 @@
 """The hot paths, answered in front of Litestar by the same operations, calls and functions.
 
-Checks, batches, single appends and proofs are asked so often that routing them through the framework would
-halve what a worker answers. Nothing but the way in differs: the application's own route table gives
-the operation, `admit` authorises and reads, and the function that the route calls answers.
+Checks, batches, single appends, proofs and the feed are asked so often that routing them through the
+framework would halve what a worker answers. Nothing but the way in differs: the application's own route
+table gives the operation, `admit` authorises and reads, and the function that the route calls answers.
 
 HEAD is answered here too, as GET is and without the body (RFC 9110 §9.3.2).
 """
@@ -26,6 +26,10 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 Function: TypeAlias = Callable[[Call], Awaitable[Answer]]
+
+PART_BYTES = 256 * 1024
+"""A longer body is sent in parts, each when the one before is on its way: the server copies what it sends,
+and would hold a whole page of the feed for each gate that reads slowly."""
 
 
 class _WithId(NamedTuple):
@@ -119,5 +123,10 @@ class Dispatcher:
             status, body, headers = answer_to(error)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        sent = 0
+        while len(body) - sent > PART_BYTES:
+            part = body[sent : sent + PART_BYTES]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            sent += PART_BYTES
+        await send({"type": "http.response.body", "body": body[sent:] if sent else body})
         metrics.count_request(operation.id, status, time.perf_counter() - started)

@@ -31,6 +31,7 @@ TITLES = {
     "method_not_allowed": "The address does not take this method",
     "too_large": "The request is larger than allowed",
     "unsupported_media_type": "The body is of a type that the address does not take",
+    "range_not_satisfiable": "The file ends before the range that was asked for",
     "unknown_workspace": "No such workspace",
     "unknown_organisation": "No such organisation",
     "unknown_purpose": "No such purpose",
@@ -68,6 +69,7 @@ TITLES = {
     "beyond_checkpoint": "No checkpoint covers it yet",
     "internal": "The service failed",
     "damaged": "The log, or what is published of it, is damaged",
+    "unsafe_folder": "Other users of the host may write into the folder",
     "outcome_unknown": "Whether it was recorded is not known",
     "unavailable": "The service cannot do this at the moment",
     "overloaded": "The service has too much to do at the moment",
@@ -140,6 +142,8 @@ def answer_to(error: Exception) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
         headers.append(
             (b"retry-after", str(problem.extra.get("retry_after_seconds", RETRY_AFTER_SECONDS)).encode())
         )
+    if problem.status == 416 and "bytes" in problem.extra:
+        headers.append((b"content-range", f"bytes */{problem.extra['bytes']}".encode()))
     if problem.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="consent-ledger"'))
     return problem.status, _encode(members), headers

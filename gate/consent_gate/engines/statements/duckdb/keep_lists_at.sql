@@ -1,6 +1,7 @@
 -- The rows of which all owners permit data of their collection time. No owner, or a missing one, permits nothing.
 -- parameters: none; consent_rows has the list consent_owner and consent_instant, consent_gate_allowed a row a range
 -- columns: those of consent_rows but these two
+-- The collation is that of `keep.sql`.
 -- Rows are numbered once and kept aside: two scans might number them differently.
 WITH numbered AS MATERIALIZED (
     SELECT *, row_number() OVER () AS consent_row FROM consent_rows
@@ -12,7 +13,7 @@ kept AS (
     SELECT owned.consent_row
     FROM owned
     LEFT JOIN consent_gate_allowed AS allowed
-        ON owned.consent_owner = allowed.workspace
+        ON owned.consent_owner COLLATE "C" = allowed.workspace
         AND owned.consent_instant >= allowed.start
         AND owned.consent_instant < allowed."end"
     GROUP BY owned.consent_row

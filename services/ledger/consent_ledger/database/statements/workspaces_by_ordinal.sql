@@ -15,4 +15,4 @@ LEFT JOIN LATERAL (
     SELECT position, facts FROM views.facts AS f
     WHERE f.kind = 'workspace' AND f.id = substr(enrolled.stream, 11) OFFSET 0
 ) AS known ON true
-WHERE cursor.view = 'facts' AND views.is_of_ledger(cursor)
+WHERE cursor.view = 'facts' AND views.is_of_ledger(cursor) AND NOT views.is_disputed(cursor)

@@ -20,6 +20,7 @@ from consent_ledger.http.controllers.purposes import Purposes
 from consent_ledger.http.controllers.recipients import Recipients
 from consent_ledger.http.controllers.requests import Requests
 from consent_ledger.http.controllers.runs import Runs
+from consent_ledger.http.controllers.snapshots import Snapshots
 from consent_ledger.http.controllers.texts import Texts
 from consent_ledger.http.controllers.unsealings import UnsealingRoutes
 from consent_ledger.http.controllers.workspaces import Workspaces
@@ -43,6 +44,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     Log,
     LogFiles,
     Feed,
+    Snapshots,
     UnsealingRoutes,
     Health,
 )

@@ -18,6 +18,7 @@ CHECK = Operation(
     body=CheckRequest,
     body_bytes_max=64 * 1024,
     answer=CheckAnswer,
+    echoes=True,
     refusals=("invalid_token", "invalid_time"),
 )
 CHECK_BATCH = Operation(
@@ -28,6 +29,7 @@ CHECK_BATCH = Operation(
     body=BatchRequest,
     body_bytes_max=BATCH_BYTES_MAX,
     answer=BatchAnswer,
+    echoes=True,
     refusals=("invalid_token",),
 )
 

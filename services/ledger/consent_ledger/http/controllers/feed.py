@@ -24,7 +24,7 @@ CHANGES = Operation(
         ),
     ),
     answer_type=MEDIA_TYPE,
-    refusals=("invalid_token", "resync", "forked", "other_origin", "damaged"),
+    refusals=("invalid_token", "resync", "forked", "other_origin", "overloaded", "damaged"),
 )
 
 
