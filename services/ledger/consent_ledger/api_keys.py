@@ -80,7 +80,7 @@ class KeyRing:
         while True:
             try:
                 await self.reload()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # whatever it is: nobody else ever reads them again
                 _log.warning("api_keys_not_reloaded", error=type(error).__name__)
             await asyncio.sleep(RELOAD_SECONDS)
 

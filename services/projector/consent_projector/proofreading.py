@@ -130,20 +130,25 @@ def _compared(rows: list[Row], events: list[tuple[Stored, bytes]], generation: i
 
 async def keep_proofreading(proofreader: Proofreader, metrics: Metrics) -> None:
     """Step until cancelled. No failure ends it."""
-    while True:
-        pause = PAUSE_SECONDS
-        try:
-            read = await proofreader.step()
-        except Unavailable as error:
-            _log.warning("unavailable", error=str(error))
-            pause = BACK_OFF_SECONDS_MAX
-        except Exception:
-            _log.exception("proofreading_failed")
-            pause = BACK_OFF_SECONDS_MAX
-        else:
-            metrics.proofread(read.rows, len(read.wrong), len(read.changed))
-            for row in read.wrong:
-                _log.error("row_is_wrong", view=FACTS.name, row=row.name, position=row.position)
-            for event in read.changed:
-                _log.error("event_is_changed", stream=event.name, position=event.position)
-        await asyncio.sleep(pause)
+    with structlog.contextvars.bound_contextvars(view=FACTS.name):
+        while True:
+            pause = PAUSE_SECONDS
+            try:
+                read = await proofreader.step()
+            except Unavailable as error:
+                _log.warning("unavailable", error=str(error))
+                pause = BACK_OFF_SECONDS_MAX
+            except Exception:
+                _log.exception("proofreading_failed")
+                pause = BACK_OFF_SECONDS_MAX
+            else:
+                _tell(read, metrics)
+            await asyncio.sleep(pause)
+
+
+def _tell(read: Read, metrics: Metrics) -> None:
+    metrics.proofread(read.rows, len(read.wrong), len(read.changed))
+    for row in read.wrong:
+        _log.error("row_is_wrong", row=row.name, position=row.position)
+    for event in read.changed:
+        _log.error("event_is_changed", stream=event.name, position=event.position)
