@@ -53,6 +53,11 @@ class KeyRing:
         self._keys: dict[bytes, tuple[bytes, Principal]] = {}
         self._stale_at = float("-inf")
 
+    @property
+    def is_current(self) -> bool:
+        """Whether anybody can be authenticated: the keys were read within the last 30 s."""
+        return self._clock() <= self._stale_at
+
     async def reload(self) -> None:
         """Read every key. Raises as the database does; the age counts from before the question was sent."""
         asked_at = self._clock()
@@ -89,7 +94,7 @@ class KeyRing:
 
         Raises ConsentError `unauthenticated`, or `unavailable` if no reload succeeded for 30 s.
         """
-        if self._clock() > self._stale_at:
+        if not self.is_current:
             raise ConsentError("unavailable", "the API keys could not be read for 30 s; try again later")
         if header is None or header[:7].lower() != b"bearer ":
             raise ConsentError("unauthenticated", "send the API key as `Authorization: Bearer ck_…`")

@@ -208,6 +208,8 @@ class Worker:
             failures += condition.failures
         elif halt is not None:
             failures.append(f"log: halted ({halt.reason}): {halt.detail}")
+        if not self.keys.is_current:
+            failures.append("api keys: they have not been read for 30 s")
         if self.erasures.failure is not None:
             failures.append(self.erasures.failure)
         staleness = 0 if status.staleness is None else milliseconds(status.staleness)
