@@ -81,6 +81,17 @@ async def test_given_a_row_that_permits_by_hand_then_it_is_found_and_nobody_read
     assert not await is_disputed(db)
 
 
+async def test_given_two_who_read_when_one_is_past_the_row_that_the_other_disputes_then_it_settles_nothing(
+    db: Projected,
+) -> None:
+    first, second = Proofreader(db.pool, rows_max=1), Proofreader(db.pool)
+    await first.step()
+    await db.connection.execute("UPDATE views.facts SET facts = 'x' WHERE kind = 'book'")
+    assert (await whole_round(second)).wrong and await is_disputed(db)
+    assert (await whole_round(first)).wrong == [], "it was past the book"
+    assert await is_disputed(db)
+
+
 async def test_given_disputed_facts_when_they_are_rebuilt_then_another_generation_is_disputed_no_more(
     db: Projected,
 ) -> None:

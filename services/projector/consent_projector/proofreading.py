@@ -8,7 +8,8 @@ The feed signs what the rows say, so a row that somebody wrote by hand would per
    them, hosts and gates deny once they are stale. Which of the two is wrong, row or events, only signed
    checkpoints can tell: `consent-ledger fsck`. If the log is sound, `consent-projector rebuild facts
    --accept-differences` makes another generation, which everybody takes whole.
-3. A whole round without a wrong row ends a dispute.
+3. A whole round without a wrong row ends a dispute, if it began after it: another process may dispute a row
+   that this one was past already.
 
 One round of a million rows takes about an hour and a half.
 """
@@ -61,6 +62,7 @@ class _Compared(NamedTuple):
     wrong: list[Wrong]
     changed: list[Wrong]
     generation: int
+    disputed: bool
 
 
 class Proofreader:
@@ -70,25 +72,26 @@ class Proofreader:
         self._pool = pool
         self._rows_max = rows_max
         self._after = _BEGINNING
-        self._sound_since_beginning = True
+        self._settles = 0  # the generation whose dispute this round ends, if it stays sound
 
     async def step(self) -> Read:
         """Compare the next rows. The facts are disputed if any is wrong; after a sound round, no more.
 
         Begins again at the first row after the last one. Raises Unavailable.
         """
-        if self._after == _BEGINNING:
-            self._sound_since_beginning = True
+        begins = self._after == _BEGINNING
         found = await self._compare()
         if found.wrong:
             # The ledger may have been put back between the two readings: then the second one says so.
             found = await self._compare()
         if found.wrong:
             await self._say("dispute_facts", found.generation)
+        if begins:
+            self._settles = found.generation if found.disputed else 0
         if found.wrong or found.changed:
-            self._sound_since_beginning = False
-        elif not found.rows and self._sound_since_beginning and found.generation:
-            await self._say("settle_facts", found.generation)
+            self._settles = 0
+        elif not found.rows and self._settles:
+            await self._say("settle_facts", self._settles)
         last = found.rows[-1] if found.rows else None
         self._after = _BEGINNING if last is None else (str(last[0]), str(last[1]))
         return Read(len(found.rows), found.wrong, found.changed)
@@ -102,29 +105,27 @@ class Proofreader:
     async def _compare(self) -> _Compared:
         async with connected(self._pool) as connection:
             found = await connection.fetch(STATEMENTS["facts_after"], *self._after, self._rows_max)
-            rows = [tuple(row)[2:] for row in found if row["kind"]]
-            generation = int(found[0]["generation"]) if found else 0
+            rows = [tuple(row)[3:] for row in found if row["kind"]]
             if not rows:
-                return _Compared([], [], [], generation)
+                return _Compared([], [], [], 0, disputed=False)
             streams = [f"{row[0]}/{row[1]}" for row in rows]
             has_book = any(row[0] == "book" for row in rows)
             through: int = found[0]["through"]
             stored = await connection.fetch(STATEMENTS["events_of_homes"], streams, has_book, through)
         events = [(Stored(*event[:3]), bytes(event[3])) for event in map(tuple, stored)]
-        return await asyncio.to_thread(_compared, rows, events, generation)
+        wrong, changed = await asyncio.to_thread(_compared, rows, events)
+        return _Compared(rows, wrong, changed, found[0]["generation"], found[0]["disputed"])
 
 
-def _compared(rows: list[Row], events: list[tuple[Stored, bytes]], generation: int) -> _Compared:
+def _compared(rows: list[Row], events: list[tuple[Stored, bytes]]) -> tuple[list[Wrong], list[Wrong]]:
     changed = [event for event, hashed in events if leaf_hash(event.body) != hashed]
     passed_over = {home_of(event.stream) for event in changed}
     folded = FACTS.fold([], [event for event, _ in events]).rows
     right = {row[:2]: row for row in folded}
     wrong = [row for row in rows if row[:2] not in passed_over and right.get(row[:2]) != row]
-    return _Compared(
-        rows,
+    return (
         [Wrong(f"{row[0]}/{row[1]}", int(str(row[2]))) for row in wrong],
         [Wrong(event.stream, event.position) for event in changed],
-        generation,
     )
 
 
