@@ -150,6 +150,7 @@ def test_given_an_event_deleted_before_a_checkpoint_covers_it_then_only_who_foll
     with honestly.publisher.paused():
         position = place.opt_out("late")
         until(lambda: honestly.gate.check("late").decision == "deny", "the gate has followed it")
+        until(lambda: place.code("late") == "opt_out_requested", "so has the host")
         recorded = place.she.ledger()
         place.she.write(recorded.before(position))
         until(lambda: honestly.gate.status().state == "halted", "the gate denies everything", 10)

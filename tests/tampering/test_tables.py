@@ -34,6 +34,7 @@ def permissive(honestly: Honest) -> Iterator[Honest]:
     known = of_acme(she)
     facts = unpack_workspace(known)
     assert isinstance(facts, WorkspaceFacts) and facts.choices.opt_outs
+    until(lambda: has_read_everything(she), "the projector is not behind when it is made to wait")
     with honestly.projector.paused():
         give(she, pack(replace(facts, choices=Choices())))
         yield honestly
@@ -46,6 +47,11 @@ def permissive(honestly: Honest) -> Iterator[Honest]:
 def is_disputed(she: Superuser) -> bool:
     (row,) = she.rows("SELECT views.is_disputed(cursors) AS it FROM views.cursors WHERE view = 'facts'")
     return bool(row["it"])
+
+
+def has_read_everything(she: Superuser) -> bool:
+    (row,) = she.rows("SELECT position FROM views.cursors WHERE view = 'facts'")
+    return bool(row["position"] == she.ledger().head[0])
 
 
 def rows_of(she: Superuser, workspace: str) -> list[bytes]:
