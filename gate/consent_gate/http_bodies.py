@@ -7,8 +7,8 @@ gigabyte before its size can be looked at. So bodies are read as they were sent,
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 
-import httpx
 from consent_domain.errors import Unreadable
 
 ACCEPT_ENCODING = "gzip"
@@ -20,9 +20,12 @@ _GZIP = 31  # for zlib: the largest window, and gzip's header
 class BoundedBody:
     """The body of an answer, fed with its raw parts."""
 
-    def __init__(self, response: httpx.Response, what: str, size_max: int) -> None:
-        """`what` is being read, in messages. Raises Unreadable for a coding that nobody asked for."""
-        coding = response.headers.get("content-encoding", "identity").strip().lower()
+    def __init__(self, headers: Mapping[str, str], what: str, size_max: int) -> None:
+        """`headers` by lower-case name; `what` is being read, in messages.
+
+        Raises Unreadable for a coding that nobody asked for.
+        """
+        coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", ACCEPT_ENCODING):
             raise Unreadable(f"{what} came in the coding {coding[:40]!r}, which nobody asked for")
         self._unpack = zlib.decompressobj(_GZIP) if coding == ACCEPT_ENCODING else None

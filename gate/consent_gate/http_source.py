@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from urllib.parse import quote
 
-import httpx
+import msgspec
 from consent_domain.errors import Unreadable
 from consent_domain.feed import MEDIA_TYPE, PAGE_BYTES_MAX, Page
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
+from consent_gate.connection import Answer, Broken, Connection
 from consent_gate.follower import Impossible, Pages, SourceUnavailable, StartAnew
 from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
 from consent_gate.signatures import Verifier, read_page
 
-CONNECT_SECONDS_MAX = 3.0
-READ_SECONDS_MAX = 10.0
 ANSWER_SECONDS_MAX = 30.0
 """However slowly an answer comes, it has come by then, or counts for nothing."""
 PROBLEM_BYTES_MAX = 64 * 1024
@@ -41,16 +41,13 @@ class HttpSource:
         self._verifier = verifier
         self._jitter = random.Random()
         self._ask_from = 0.0
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            headers={
-                "authorization": f"Bearer {token}",
-                "accept": MEDIA_TYPE,
-                "accept-encoding": ACCEPT_ENCODING,
-            },
-            timeout=httpx.Timeout(READ_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
-            follow_redirects=False,
-        )
+        headers = {
+            "authorization": f"Bearer {token}",
+            "accept": MEDIA_TYPE,
+            "accept-encoding": ACCEPT_ENCODING,
+            "user-agent": "consent-gate",
+        }
+        self._connection = Connection(url, headers)
 
     async def ask(self, after: Token | None) -> Pages | StartAnew:
         """The page after a token; its age counts from here, however long the answer takes."""
@@ -59,34 +56,34 @@ class HttpSource:
         asked = boot_nanoseconds()
         try:
             async with asyncio.timeout(ANSWER_SECONDS_MAX):
-                response, body = await self._get(str(after or 0))
+                answer, body = await self._get(quote(str(after or 0), safe=""))
         except TimeoutError as error:
             raise SourceUnavailable(
                 f"the ledger's answer was not whole after {ANSWER_SECONDS_MAX:.0f} s"
             ) from error
-        except httpx.HTTPError as error:
-            raise SourceUnavailable(f"the ledger did not answer: {type(error).__name__} {error}") from error
-        if response.status_code != 200:
-            return _refusal(response, body)
-        page = self._page(response, body)
+        except Broken as error:
+            raise SourceUnavailable(f"the ledger did not answer: {error}") from error
+        if answer.status != 200:
+            return _refusal(answer, body)
+        page = self._page(answer, body)
         if not page.rows and page.through == page.after:
             self._ask_from = ask_from
         elif not page.more:
             self._ask_from = time.monotonic() + self._jitter.uniform(0, NEWS_SECONDS_MAX)
         return Pages(page, asked)
 
-    async def _get(self, after: str) -> tuple[httpx.Response, bytes]:
+    async def _get(self, after: str) -> tuple[Answer, bytes]:
         """The answer and its body. Raises Unreadable for a page that is longer than the largest one."""
-        async with self._client.stream("GET", _PATH, params={"after": after}) as response:
-            if response.status_code == 200:
-                return response, await _whole(response, PAGE_BYTES_MAX)
+        async with self._connection.get(f"{_PATH}?after={after}") as answer:
+            if answer.status == 200:
+                return answer, await _whole(answer, PAGE_BYTES_MAX)
             try:
-                return response, await _whole(response, PROBLEM_BYTES_MAX)
+                return answer, await _whole(answer, PROBLEM_BYTES_MAX)
             except Unreadable:
-                return response, b""  # no page was promised, and the status says enough
+                return answer, b""  # no page was promised, and the status says enough
 
-    def _page(self, response: httpx.Response, body: bytes) -> Page:
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def _page(self, answer: Answer, body: bytes) -> Page:
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != MEDIA_TYPE:
             raise Unreadable(
                 f"the answer is {_told(kind) or 'of no type'}, and no page of a feed: is the URL a ledger's?"
@@ -95,21 +92,22 @@ class HttpSource:
 
     async def close(self) -> None:
         """Give the connection back."""
-        await self._client.aclose()
+        self._connection.close()
+        await asyncio.sleep(0)  # it ends with the next turn of the loop
 
 
-async def _whole(response: httpx.Response, size_max: int) -> bytes:
-    body = BoundedBody(response, "the answer", size_max)
-    async for part in response.aiter_raw():
+async def _whole(answer: Answer, size_max: int) -> bytes:
+    body = BoundedBody(answer.headers, "the answer", size_max)
+    async for part in answer.parts():
         body.add(part)
     return body.whole()
 
 
-def _refusal(response: httpx.Response, body: bytes) -> StartAnew:
+def _refusal(answer: Answer, body: bytes) -> StartAnew:
     """What an answer means that is no page; raises Impossible or SourceUnavailable otherwise."""
-    status = response.status_code
+    status = answer.status
     try:
-        problem = httpx.Response(status, content=body).json()
+        problem = msgspec.json.decode(body)
         code, detail = _told(problem["code"]), _told(problem.get("detail", ""))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         code, detail = "", ""
@@ -118,12 +116,12 @@ def _refusal(response: httpx.Response, body: bytes) -> StartAnew:
     if code in ("forked", "other_origin"):
         raise Impossible(f"{code}: {detail}")
     what = "refused the API key" if status in (401, 403) else f"answered {status}"
-    raise SourceUnavailable(f"the ledger {what}: {code or status}: {detail}", _retry_after(response))
+    raise SourceUnavailable(f"the ledger {what}: {code or status}: {detail}", _retry_after(answer))
 
 
-def _retry_after(response: httpx.Response) -> float:
+def _retry_after(answer: Answer) -> float:
     """The seconds of Retry-After. A date is passed over: no host's time of day decides anything here."""
-    given = response.headers.get("retry-after", "")
+    given = answer.headers.get("retry-after", "")
     return float(given) if given.isascii() and given.isdigit() and len(given) <= 9 else 0.0
 
 

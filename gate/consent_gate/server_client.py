@@ -95,7 +95,7 @@ class ServerClient:
         own = secrets.token_hex(16)
         asked = boot_nanoseconds()
         with self._client.stream("POST", path, content=content, headers={_HEADER: own}) as response:
-            body = BoundedBody(response, "the answer", bytes_max)
+            body = BoundedBody(response.headers, "the answer", bytes_max)
             for part in response.iter_raw():
                 body.add(part)
                 if boot_nanoseconds() > until:

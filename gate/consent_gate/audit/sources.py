@@ -218,7 +218,7 @@ class HttpSource:
 
 
 def _bounded(response: httpx.Response, path: str, size_max: int) -> bytes:
-    body = BoundedBody(response, path, size_max)
+    body = BoundedBody(response.headers, path, size_max)
     for part in response.iter_raw():
         body.add(part)
     return body.whole()

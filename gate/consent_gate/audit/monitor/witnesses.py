@@ -79,7 +79,7 @@ async def _answer(
 async def _ask(client: httpx.AsyncClient, witness: KnownWitness, log: str, keys: Sequence[Verifier]) -> Seen:
     url = f"{(witness.url or '').rstrip('/')}/{sha256(log.encode()).hexdigest()}/checkpoint"
     async with client.stream("GET", url) as response:
-        body = BoundedBody(response, "its answer", NOTE_BYTES_MAX)
+        body = BoundedBody(response.headers, "its answer", NOTE_BYTES_MAX)
         async for part in response.aiter_raw():
             body.add(part)
         if response.status_code != 200:

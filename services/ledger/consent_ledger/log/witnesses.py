@@ -161,7 +161,7 @@ class Witness:
                 asyncio.timeout(REQUEST_SECONDS_MAX),
                 self._client.stream("POST", f"{self._url}/add-checkpoint", content=body) as response,
             ):
-                content = BoundedBody(response, "its answer", ANSWER_BYTES_MAX)
+                content = BoundedBody(response.headers, "its answer", ANSWER_BYTES_MAX)
                 async for part in response.aiter_raw():
                     content.add(part)
                 return _Answer(
