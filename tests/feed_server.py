@@ -45,6 +45,8 @@ class FeedServer:
         self.says: Said | None = None
         self.asked: list[Token | None] = []
         self.keys = {KEY}
+        self.echo: Callable[[str], str] = lambda question: question
+        """What comes back for the `Consent-Question` that was sent."""
         self.port = 0
         self._time = LedgerTime()
         self._server: asyncio.Server | None = None
@@ -88,22 +90,27 @@ class FeedServer:
         self._writers.add(writer)
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
-                request = await reader.readuntil(b"\r\n\r\n")
-                said = await self._answer(request.decode())
+                request = (await reader.readuntil(b"\r\n\r\n")).decode()
+                said = await self._answer(request)
+                echo = self._echo(request)
                 if isinstance(said, bytes):
-                    writer.write(said)
+                    writer.write(said.replace(b"\r\n", echo, 1))
                 else:
                     async for part in said:
-                        writer.write(part)
+                        # The first end of a line is that of the status.
+                        writer.write(part.replace(b"\n", echo[1:], 1))
+                        echo = echo if b"\n" not in part else b"\r\n"
                         await writer.drain()
                     break  # an answer in parts ends with its connection
         self._writers.discard(writer)
         writer.close()
 
+    def _echo(self, request: str) -> bytes:
+        return f"\r\nconsent-question: {self.echo(_headers(request)['consent-question'])}\r\n".encode()
+
     async def _answer(self, request: str) -> bytes | AsyncIterator[bytes]:
-        line, *headers = request.split("\r\n")
-        parts = urlsplit(line.split(" ")[1])
-        named = dict(header.lower().split(": ", 1) for header in headers if header)
+        named = _headers(request)
+        parts = urlsplit(request.split(" ")[1])
         text = parse_qs(parts.query)["after"][0]
         after = None if text == "0" else parse_token(text)
         self.asked.append(after)
@@ -117,3 +124,7 @@ class FeedServer:
         if after is not None and after.position == len(self.ledger.log):
             await asyncio.sleep(IDLE_SECONDS)
         return self.told(after)
+
+
+def _headers(request: str) -> dict[str, str]:
+    return dict(line.lower().split(": ", 1) for line in request.split("\r\n")[1:] if line)

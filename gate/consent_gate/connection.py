@@ -70,28 +70,28 @@ class Connection:
         self._link: _Link | None = None
 
     @asynccontextmanager
-    async def get(self, target: str) -> AsyncIterator[Answer]:
+    async def get(self, target: str, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
         """The answer to GET of a path with its query. What is left of its body then is not waited for.
 
         Raises Broken. Waits for the body for ever: who reads it puts an end to that.
         """
         try:
-            yield await self._answer(target)
+            yield await self._answer(self._prefix + target, [*self._headers, *headers.items()])
         except BaseException:
             self.close()
             raise
         if self._link is not None and not self._link.is_free():
             self.close()
 
-    async def _answer(self, target: str) -> Answer:
+    async def _answer(self, target: str, headers: list[tuple[str, str]]) -> Answer:
         if self._link is not None:
             try:
-                return await self._link.ask("GET", self._prefix + target, self._headers)
+                return await self._link.ask("GET", target, headers)
             except Broken:
                 # The ledger closes what is idle, and may have done so at this very moment.
                 self.close()
         self._link = await self._connect()
-        return await self._link.ask("GET", self._prefix + target, self._headers)
+        return await self._link.ask("GET", target, headers)
 
     async def _connect(self) -> _Link:
         try:

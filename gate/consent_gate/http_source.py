@@ -2,12 +2,15 @@
 
 What answers may be anything: another service, a proxy's page, somebody who wants to be listened to for
 ever. So every body has a size that it may have, every request an end, and a redirect leads nowhere.
+And an answer counts only for its own question: a page that something on the way had kept would be taken for
+as young as the question is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 import time
 from urllib.parse import quote
 
@@ -20,6 +23,7 @@ from consent_gate.boot import boot_nanoseconds
 from consent_gate.connection import Answer, Broken, Connection
 from consent_gate.follower import Impossible, Pages, SourceUnavailable, StartAnew
 from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
+from consent_gate.server_client import QUESTION_HEADER
 from consent_gate.signatures import Verifier, read_page
 
 ANSWER_SECONDS_MAX = 30.0
@@ -74,8 +78,14 @@ class HttpSource:
 
     async def _get(self, after: str) -> tuple[Answer, bytes]:
         """The answer and its body. Raises Unreadable for a page that is longer than the largest one."""
-        async with self._connection.get(f"{_PATH}?after={after}") as answer:
+        question = secrets.token_hex(16)
+        async with self._connection.get(f"{_PATH}?after={after}", {QUESTION_HEADER: question}) as answer:
             if answer.status == 200:
+                if answer.headers.get(QUESTION_HEADER) != question:
+                    raise SourceUnavailable(
+                        "something between keeps answers, or mixes them up: what came answers another "
+                        f"question, for it does not carry the {QUESTION_HEADER} that was sent"
+                    )
                 return answer, await _whole(answer, PAGE_BYTES_MAX)
             try:
                 return answer, await _whole(answer, PROBLEM_BYTES_MAX)

@@ -26,7 +26,7 @@ CONNECTIONS_MAX = 32
 _BROKEN = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _CODES = {"unauthenticated": "unauthenticated", "forbidden": "forbidden", "overloaded": "overloaded"}
 _DETAIL_CHARACTERS_MAX = 300
-_HEADER = "consent-question"
+QUESTION_HEADER = "consent-question"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -94,7 +94,7 @@ class ServerClient:
     def _sent(self, path: str, content: bytes, bytes_max: int, until: int) -> Reply:
         own = secrets.token_hex(16)
         asked = boot_nanoseconds()
-        with self._client.stream("POST", path, content=content, headers={_HEADER: own}) as response:
+        with self._client.stream("POST", path, content=content, headers={QUESTION_HEADER: own}) as response:
             body = BoundedBody(response.headers, "the answer", bytes_max)
             for part in response.iter_raw():
                 body.add(part)
@@ -103,7 +103,7 @@ class ServerClient:
             whole = body.whole()
         if response.status_code != 200:
             raise _refused(response.status_code, whole)
-        if response.headers.get(_HEADER) != own:
+        if response.headers.get(QUESTION_HEADER) != own:
             raise Undecided(
                 "unavailable",
                 "the answer is to another question: something between here and the ledger keeps answers, "

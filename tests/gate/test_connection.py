@@ -70,7 +70,7 @@ class Saying:
 
 
 async def got(asking: Connection, target: str = "/v1/x?after=0") -> tuple[int, bytes]:
-    async with asking.get(target) as answer:
+    async with asking.get(target, {}) as answer:
         return answer.status, b"".join([part async for part in answer.parts()])
 
 
@@ -111,7 +111,7 @@ async def test_given_a_header_that_comes_twice_then_neither_is_lost() -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\nContent-Encoding: br\r\ncontent-length: 0\r\n\r\n"
     async with listening(Saying(answer)) as port:
         asking = to(port)
-        async with asking.get("/") as told:
+        async with asking.get("/", {}) as told:
             assert told.headers["content-encoding"] == "gzip, br"
         asking.close()
 
@@ -154,7 +154,7 @@ async def test_given_a_body_that_was_not_read_then_the_rest_of_it_is_no_answer_t
     serve = Saying(long, OK)
     async with listening(serve) as port:
         asking = to(port)
-        async with asking.get("/") as answer:
+        async with asking.get("/", {}) as answer:
             assert answer.status == 404
         assert await got(asking) == (200, b"ok")
         asking.close()

@@ -187,6 +187,22 @@ async def test_given_a_stranger_then_nothing_that_it_says_is_applied_and_the_nex
     assert not followed.gate.check("acme") and not followed.follower.why
 
 
+@pytest.mark.parametrize("echo", ["", "of another question"])
+async def test_given_a_page_that_something_between_had_kept_then_it_is_no_answer_and_keeps_nothing_fresh(
+    server: FeedServer, followed: Followed, echo: str
+) -> None:
+    kept = server.told(Token(ORIGIN, EPOCH, followed.replica.position))
+    server.ledger.given(opt_out())
+    server.says, server.echo = lambda after: kept, lambda question: echo
+    assert await followed.step() > 0
+    assert "another question" in followed.follower.why
+    await followed.until(lambda: not followed.gate.check("acme"))
+    assert followed.gate.check("acme").reasons[0].code == "stale"
+    server.says, server.echo = None, lambda question: question
+    await followed.until_live()
+    assert not followed.gate.check("acme") and followed.gate.check("w2")
+
+
 async def in_drops(said: bytes) -> AsyncIterator[bytes]:
     for number in range(len(said)):
         yield said[number : number + 1]

@@ -204,7 +204,9 @@ async def test_given_a_gate_when_it_asks_the_feed_then_it_gets_a_signed_page_or_
     call = service.call
     position = int((await call.done("GET", "/v1/purposes"))["token"].rpartition("/")[2])
     await project(service.database_url, "facts")
-    answer = await call("GET", "/v1/feed/changes?after=0", "pipeline")
+    question = {"consent-question": "mine-1"}
+    answer = await call("GET", "/v1/feed/changes?after=0", "pipeline", headers=question)
+    assert answer.headers["consent-question"] == "mine-1"
     page = decode_page(decode_signed(answer.content).message)
     assert page.origin == ORIGIN and page.rows
     refusals = {f"other/1/{position}": "other_origin", f"{ORIGIN}/1/99999999": "forked", "x": "invalid_token"}

@@ -219,10 +219,8 @@ def _responses(operation: Operation) -> dict[str, Any]:
                 name: {"$ref": f"#/components/headers/{name}"} for name in ("Consent-Token", "ETag")
             }
         if operation.echoes:
-            response["headers"] = {
-                name: {"$ref": f"#/components/headers/{name}"}
-                for name in ("Consent-Token", "Consent-Question")
-            }
+            names = ("Consent-Token", "Consent-Question")[operation.answer_type != JSON :]
+            response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
         responses[str(status)] = response
     if operation.writes and "200" not in responses:
         responses["200"] = {**responses[str(operation.statuses[0])], "description": "A dry run's answer."}

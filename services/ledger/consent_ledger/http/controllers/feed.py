@@ -24,6 +24,7 @@ CHANGES = Operation(
         ),
     ),
     answer_type=MEDIA_TYPE,
+    echoes=True,
     refusals=("invalid_token", "resync", "forked", "other_origin", "overloaded", "damaged"),
 )
 
