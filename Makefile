@@ -49,7 +49,7 @@ demo: setup ## the main job as a story, from nothing, in a minute
 	@exec $(BIN)/consent-local demo
 
 test: setup ## run the whole suite on real PostgreSQL and NATS, embedded; a file for each core at a time
-	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -q -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 test-containers: setup ## the same on servers in containers, if Docker answers
 	CONSENT_TEST_CONTAINERS=1 $(BIN)/pytest -q $(PYTEST)

@@ -21,13 +21,13 @@ import uvloop
 from consent_domain import merkle
 from consent_domain.commands import ImportWorkspace, RegisterOrganisation
 from consent_domain.instants import micros, moment_of
-from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer
 from consent_ledger.database import STATEMENTS
 from consent_ledger.erasures import Erasures
 from consent_ledger.floors import Floors
 from consent_ledger.identity import SystemIds
 from consent_ledger.importer import Importer
+from consent_ledger.key_ring import Principal
 from consent_ledger.keystore import SqliteKeyStore
 from consent_ledger.master_key import LocalMasterKey
 from consent_ledger.opening import claim_origin, migrate_database

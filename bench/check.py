@@ -27,7 +27,8 @@ from consent_domain.policy import PolicyRules, Rule
 from consent_domain.purposes import Purpose, Selector
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from harness import Figure, arguments
 
 ROWS = (10_000, 1_000_000)

@@ -25,7 +25,8 @@ from consent_domain.policy import Exclusion
 from consent_domain.purposes import Selector
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.cells import PLAIN, decode_plain
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from consent_gate.simulation.census import Census
 from consent_gate.simulation.changes import Comparison
 from consent_gate.simulation.questions import questions

@@ -21,7 +21,8 @@ from consent_domain.facts import BOOK_ID
 from consent_domain.feed import Row
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from consent_gate.watch import Watch
 from harness import Figure, arguments
 

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 from hypothesis import settings
-from servers import fresh_database, kind, migrated_template, nats_server, postgres_server
+from servers import fresh_database, kind, migrated_template, nats_server, postgres_server, temporary_folder
+
+if TYPE_CHECKING:
+    from consent_command import Stack
 
 # How long an example takes says something about the machine, and nothing about what is tested.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+
+LONGEST_FOLDERS = (
+    "simulation", "cli", "pipes", "local", "log", "http", "recovery", "projector", "engines", "domain", "e2e",
+    "monitor", "erasure", "gate_api", "faults", "tampering", "gate",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever takes long begins early, or one processor would end up with it alone; a folder stays together,
+    so that what its tests share is made once and waits for none of them."""
+    places = {folder: place for place, folder in enumerate(LONGEST_FOLDERS)}
+    root = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(root).parts[0], len(places)))
 
 
 def pytest_report_header() -> list[str]:
@@ -51,3 +70,15 @@ async def migrated_database_url(postgres_url: str, migrated_database_template: s
     """A database of the test's own, as after `migrate` of both services."""
     async with fresh_database(postgres_url, template=migrated_database_template) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def example_stack() -> Iterator[Stack]:
+    """A ledger as `consent-local up` runs it, with a little history, for all folders that ask as users do.
+
+    Its workspaces are many: a test that changes one takes one that no other test names.
+    """
+    from consent_command import started  # not above: few tests need all that it imports
+
+    with temporary_folder() as folder, started(folder) as running:
+        yield running

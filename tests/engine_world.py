@@ -12,6 +12,7 @@ from consent_domain.facts import (
     Attributes,
     Book,
     Choices,
+    OptIn,
     OptOut,
     OrganisationFacts,
     Published,
@@ -22,8 +23,9 @@ from consent_domain.feed import Row
 from consent_domain.instants import Micros
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
-from scenario import ALL, ORIGIN, rule, rules
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
+from scenario import ALL, ORIGIN, purpose, rule, rules
 
 EPOCH = 1
 _WATERMARK_EVERY_SECONDS = 0.004
@@ -97,6 +99,12 @@ def opted_out(since: Micros, ended: Micros | None = None) -> Choices:
     return Choices((OptOut("r", ALL, since, 90, 2, ended=ended),))
 
 
+def opted_in(since: Micros) -> Choices:
+    """Explicit consent to what was shown, which covers what was collected before."""
+    shown = purpose()
+    return Choices(opt_ins=(OptIn("i", (shown,), (shown.key,), since, 91, covers_before=True),))
+
+
 def book(*regimes: str) -> Book:
     """Policies that follow each other at 0, 40, 80 and so on, each with one rule for everybody."""
     policies = [
@@ -119,6 +127,15 @@ def windows(folder: Path) -> World:
     facts["w6"] = customer(16, kind="sandbox")
     facts["w7"] = customer(17, since=90)
     return World(folder, book("opt_out", "prohibited", "opt_out"), facts, ACME, 100)
+
+
+def consents(folder: Path) -> World:
+    """Workspaces that permit by default, because they opted in, or not at all."""
+    facts = {f"w{number}": customer(10 + number) for number in range(3)}
+    facts |= {f"w{number}": customer(10 + number, choices=opted_in(50)) for number in range(3, 6)}
+    facts["w6"] = customer(16, choices=opted_out(50))
+    facts["w7"] = customer(17, kind="sandbox")
+    return World(folder, book("opt_out"), facts, ACME, 100)
 
 
 def _workspace(name: str, facts: WorkspaceFacts) -> Row:

@@ -60,6 +60,7 @@ class Feed:
                 self.send_response(status)
                 self.send_header("content-type", MEDIA_TYPE)
                 self.send_header("content-length", str(len(body)))
+                self.send_header("consent-question", self.headers.get("consent-question", ""))
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -9,7 +9,8 @@ from consent_domain.facts import BOOK_ID, pack
 from consent_domain.feed import FORMAT, Page, Row, Watermark
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Recorded, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Recorded, Replica
 from consent_gate.signatures import Signer, sign_page
 from scenario import ORIGIN, Ledger
 

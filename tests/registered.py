@@ -35,7 +35,7 @@ from pyroaring import BitMap64
 
 PURPOSE = "ranking.train"
 OWNER = {"role": "owner", "authority": "verified"}
-OWNERS = (("workspace", "acme"), ("workspace", "other"), ("workspace", "elder"))
+OWNERS = tuple(("workspace", name) for name in ("acme", "other", "elder", "reserved"))
 
 
 class Registry:

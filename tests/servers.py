@@ -89,8 +89,9 @@ def temporary_folder() -> Iterator[Path]:
 async def fresh_database(server_url: str, template: str | None = None) -> AsyncIterator[str]:
     """URL of a new database (a copy of `template` if given), dropped at the end with its connections."""
     name = f"test_{secrets.token_hex(8)}"
-    copied = f' TEMPLATE "{template}"' if template else ""
-    await _execute(server_url, f'CREATE DATABASE "{name}"{copied}')
+    # Without a template it copies that of every new cluster. FILE_COPY: WAL_LOG writes every page twice.
+    copied = f'TEMPLATE "{template or "template1"}" STRATEGY FILE_COPY'
+    await _execute(server_url, f'CREATE DATABASE "{name}" {copied}')
     try:
         yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
     finally:

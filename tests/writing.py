@@ -23,11 +23,11 @@ from consent_domain.commands import (
 from consent_domain.events import Scope
 from consent_domain.policy import PolicyRules, Rule
 from consent_domain.purposes import Purpose, Selector
-from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer
 from consent_ledger.erasures import Erasures
 from consent_ledger.floors import Floors
 from consent_ledger.identity import SystemIds
+from consent_ledger.key_ring import Principal
 from consent_ledger.keystore import KeyStore
 from consent_ledger.opening import claim_origin
 from consent_ledger.outcome import Outcome

@@ -58,6 +58,7 @@ STATUS: dict[str, int] = {
     "resync": 410,
     "forked": 409,
     "other_origin": 409,
+    "wrong_key": 409,
     # what the log proves
     "proof_invalid": 422,
     "beyond_checkpoint": 409,

@@ -298,12 +298,17 @@ def _opted_out(now: Moment) -> Objection | None:
 
 def stands(now: Moment, opt_out: OptOut) -> bool:
     """Whether an objection that names this purpose counts at this moment, as far as its authority goes."""
+    return stands_at(opt_out, now.case, now.at)
+
+
+def stands_at(opt_out: OptOut, case: Case, at: Micros) -> bool:
+    """Whether an objection counts against the purpose of `case` at ledger time `at`; see `stands`."""
     return (
-        opt_out.since <= now.at
-        and (opt_out.ended is None or now.at < opt_out.ended)
+        opt_out.since <= at
+        and (opt_out.ended is None or at < opt_out.ended)
         and opt_out.breadth != NOTHING
-        and (opt_out.breadth == EVERYTHING or any(map(reaches_outside, now.case.lineage)))
-        and names(opt_out.selector, now.case)
+        and (opt_out.breadth == EVERYTHING or any(map(reaches_outside, case.lineage)))
+        and names(opt_out.selector, case)
     )
 
 

@@ -4,6 +4,10 @@ What is due to whom: somebody whose data a run used (it is in the run's set) obj
 back or is erased. Then what came out of the run, and of every run that used its outputs, is due:
 models to be trained again, everything else to be purged. Until somebody says of a run that it was
 done, up to which position, the obligation is open.
+
+An opt-out denies all use from then on. Of what exists it reaches what it says, and that alone is due. The
+rest is no duty that the ledger could name a day for, but it still is made of the data of somebody who has
+objected: it is to be *reviewed*, and is told apart from what is due, until somebody says that it was.
 """
 
 from __future__ import annotations
@@ -16,11 +20,11 @@ from msgspec.structs import replace
 from consent_domain import events
 from consent_domain.envelope import Event
 from consent_domain.facts import EVERYTHING, Choices, OrganisationFacts, Packed, WorkspaceFacts
-from consent_domain.grounds import Case, names
+from consent_domain.grounds import Case, names, stands_at, still_permits
 from consent_domain.instants import Micros, micros
 from consent_domain.requests import Request
 
-PURGE, RETRAIN = "purge", "retrain"
+PURGE, RETRAIN, REVIEW = "purge", "retrain", "review"
 ACTIONS = ("purged", "retrained", "not_affected")
 REACH_DATASETS, REACH_MODELS = "datasets", "models"
 """What an opt-out may reach that exists already, beside future use."""
@@ -125,11 +129,26 @@ def dues(run: Run, reach: tuple[str, ...], since: int) -> list[Due]:
     """
     found = []
     for output in run.outputs or (None,):
-        is_model = output is not None and output.kind == "model"
-        if output is None or (REACH_MODELS if is_model else REACH_DATASETS) in reach:
-            action = RETRAIN if is_model else PURGE
+        if _is_reached(output, reach):
+            action = RETRAIN if output is not None and output.kind == "model" else PURGE
             found.append(Due(output, action, _discharged(run, output, since)))
     return found
+
+
+def reviews(run: Run, reach: tuple[str, ...], since: int) -> list[Due]:
+    """The outputs of a run that an opt-out does not reach, which are made of that data all the same."""
+    return [
+        Due(output, REVIEW, _discharged(run, output, since))
+        for output in run.outputs or (None,)
+        if not _is_reached(output, reach)
+    ]
+
+
+def _is_reached(output: Output | None, reach: tuple[str, ...]) -> bool:
+    """Of a run that names no outputs, any may be what is reached."""
+    if output is None:
+        return bool(reach)
+    return (REACH_MODELS if output.kind == "model" else REACH_DATASETS) in reach
 
 
 def _discharged(run: Run, output: Output | None, since: int) -> Discharge | None:
@@ -144,7 +163,8 @@ class Claim(NamedTuple):
     """Why what came of a workspace's data is due: `opt_out`, `opt_in_withdrawn` or `erased`.
 
     `request` is the id of the opt-out or opt-in, `position` that of the event which made it count, and
-    `reach` what of the existing it reaches: `datasets`, `models`.
+    `reach` what of the existing it reaches: `datasets`, `models`, or nothing. An `opt_out_requested` denies,
+    and its authority is not proven enough yet for anything to be due: it reaches nothing.
     """
 
     kind: str
@@ -187,8 +207,10 @@ def _claims_of(choices: Choices, requests: Mapping[str, Request], case: Case, at
         if counts and stands and names(opt_out.selector, case):
             request = requests.get(opt_out.request)
             reach = BOTH if request is None else reached(request.reach)
-            if reach:
+            if reach or not still_permits(opt_out, at):
                 yield Claim("opt_out", opt_out.request, opt_out.position, opt_out.since, reach)
+        elif stands_at(opt_out, case, at) and not still_permits(opt_out, at):
+            yield Claim("opt_out_requested", opt_out.request, opt_out.position, opt_out.since, ())
     for opt_in in choices.opt_ins:
         taken_back = opt_in.ended is not None and opt_in.ended <= at and not opt_in.refused
         if taken_back and opt_in.ended is not None and not case.keys.isdisjoint(opt_in.keys):

@@ -7,12 +7,15 @@ blocks the loop.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+
+from consent_domain.errors import ConsentError
 
 from consent_gate.answers import Answer
 from consent_gate.batches import SLICE_ROWS, Answers
@@ -248,6 +251,14 @@ def in_thread(
         return await asyncio.to_thread(method, self, *given, **named)
 
     return awaited
+
+
+def require_staleness(seconds: object) -> None:
+    """Raises ConsentError `invalid_value` for what is no number of seconds."""
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < math.inf:
+        raise ConsentError(
+            "invalid_value", f"max_staleness is {seconds!r}; it is a number of seconds, 0 or more"
+        )
 
 
 def tuple_of(categories: object) -> tuple[str, ...]:

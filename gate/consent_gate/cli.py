@@ -12,36 +12,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from consent_domain.errors import ConsentError
 
-from consent_gate.audit.sources import WRONG_CODES
-from consent_gate.commands import (
-    check,
-    coverage,
-    ever,
-    export,
-    filter,
-    history,
-    monitor,
-    prove,
-    replay,
-    runs,
-    simulate,
-    snapshot,
-    status,
-    verify,
-    why,
-    witness,
-)
 from consent_gate.commands.terminal import painted, plain
 from consent_gate.commands.usage import BAD, EXIT_CODES, UNCHECKED, UNDECIDED, examples
 
 COMMANDS = (
-    check, why, ever, simulate, filter, history, runs, coverage, snapshot, status, prove, verify, export,
-    replay, monitor, witness,
+    "check", "why", "ever", "simulate", "filter", "history", "runs", "coverage", "snapshot", "status",
+    "prove", "verify", "export", "replay", "monitor", "witness",
 )  # fmt: skip
-"""The modules of the sub-commands, in the order of `--help`; see `commands.usage.Subcommands`."""
+"""The sub-commands in the order of `--help`, each a module of `commands`; see `usage.Subcommands`."""
 
 _EXAMPLES = """\
   consent status
@@ -51,7 +33,9 @@ _EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the arguments, run, return the exit code: 0 is a yes, whatever goes wrong is not."""
-    options = arguments().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    options = arguments(words).parse_args(words)
+    options.is_program = argv is None
     signal.signal(signal.SIGTERM, _stopped)
     try:
         code: int = options.run(options)
@@ -69,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def arguments() -> argparse.ArgumentParser:
-    """The parser. It exits 2 on wrong usage."""
+def arguments(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser, which exits 2 on wrong usage: of the command that `words` begin with, else of all.
+
+    What a command works with takes longer to import than most of them run, so that nobody pays for another's.
+    """
     parser = argparse.ArgumentParser(
         prog="consent", description="Ask the consent ledger, and check its log.",
         **examples(_EXAMPLES, EXIT_CODES),
@@ -78,8 +65,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.set_defaults(run=lambda _: _helped(parser))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     shared = _shared()
-    for module in COMMANDS:
-        module.add(commands, shared)
+    for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
+        import_module(f"consent_gate.commands.{name}").add(commands, shared)
     return parser
 
 
@@ -113,7 +100,7 @@ def _shared() -> argparse.ArgumentParser:
 
 def _failed(options: argparse.Namespace, code: str, detail: str) -> int:
     checks = getattr(options, "checks", False)
-    exit_code = BAD if checks and code in WRONG_CODES else UNCHECKED if checks else UNDECIDED
+    exit_code = BAD if checks and _is_wrong(code) else UNCHECKED if checks else UNDECIDED
     if options.json:
         result = (
             {"result": "bad" if exit_code == BAD else "unchecked"} if checks else {"decision": "undecided"}
@@ -124,6 +111,13 @@ def _failed(options: argparse.Namespace, code: str, detail: str) -> int:
         word = painted("consent:", "deny" if exit_code == BAD else "undecided", sys.stderr)
         print(f"{word} {plain(detail)} [{code}]", file=sys.stderr)
     return exit_code
+
+
+def _is_wrong(code: str) -> bool:
+    # Not above: it takes an HTTP client, which not every command has imported.
+    from consent_gate.audit.sources import WRONG_CODES
+
+    return code in WRONG_CODES
 
 
 def _stopped(number: int, frame: object) -> None:

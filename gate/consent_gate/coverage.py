@@ -1,8 +1,11 @@
 """Coverage: the ledger proves its answers, and not that everybody asked.
 
-Each asset of an inventory is `covered` by a run that names it as an output and owes nothing; has
-`no_manifest`; or is `outdated`: somebody whose data it holds withdrew after, and it was not yet purged or
-trained again. Whatever cannot be told is not covered.
+Each asset of an inventory is `covered` by a run that names it as an output, and that nobody whose data it
+used objects to; has `no_manifest`; is `outdated`: somebody whose data it holds withdrew after, so that it
+must be purged or trained again, and was not yet; or is `objected`: it holds data of somebody who has since
+opted out of that purpose, without asking for what exists. Nothing is due of it then, but it is no longer
+what everybody agreed to: somebody must look at it, and say so by a discharge. Whatever cannot be told is not
+covered.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ class Asset(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """An asset and how it stands: `covered`, `no_manifest` or `outdated`, and why, in words."""
+    """An asset and how it stands: `covered`, `no_manifest`, `outdated` or `objected`, and why, in words."""
 
     asset: Asset
     state: str
@@ -43,6 +46,13 @@ class Finding(NamedTuple):
         """For JSON."""
         return {**self.asset._asdict(), "state": self.state, "coveredBy": self.run, "why": self.why,
                 "dueAt": self.due_at}  # fmt: skip
+
+
+class Against(NamedTuple):
+    """What speaks against a run, as `GET /v1/obligations` tells it: what is due of it, and who objects."""
+
+    due: list[Told]
+    objections: list[Told]
 
 
 def inventory(path: Path) -> list[Asset]:
@@ -86,19 +96,21 @@ def _asset(path: Path, line: int, row: Told) -> Asset:
     return asset
 
 
-def covered(assets: Iterable[Asset], runs: Sequence[Told], due: Callable[[str], list[Told]]) -> list[Finding]:
-    """How each asset stands. `runs` are the ledger's, oldest first; `due` gives what is open of a run."""
-    known: dict[str, list[Told]] = {}
+def covered(
+    assets: Iterable[Asset], runs: Sequence[Told], against: Callable[[str], Against]
+) -> list[Finding]:
+    """How each asset stands. `runs` are the ledger's, oldest first; `against` gives what is open of a run."""
+    known: dict[str, Against] = {}
 
-    def due_once(run: str) -> list[Told]:
+    def once(run: str) -> Against:
         if run not in known:
-            known[run] = due(run)
+            known[run] = against(run)
         return known[run]
 
-    return [_found(asset, runs, due_once) for asset in assets]
+    return [_found(asset, runs, once) for asset in assets]
 
 
-def _found(asset: Asset, runs: Sequence[Told], due: Callable[[str], list[Told]]) -> Finding:
+def _found(asset: Asset, runs: Sequence[Told], against: Callable[[str], Against]) -> Finding:
     matching = [run for run in runs if _made(run, asset)]
     if not matching:
         named = [run for run in runs if run["run"] == asset.run]
@@ -106,14 +118,21 @@ def _found(asset: Asset, runs: Sequence[Told], due: Callable[[str], list[Told]])
         if asset.run:
             why = f"run {asset.run} does not name it" if named else f"run {asset.run} is not registered"
         return Finding(asset, "no_manifest", why=why)
-    run = matching[-1]
-    against = [one for one in due(run["run"]) if _concerns(one, asset)]
-    if not against:
-        return Finding(asset, "covered", run["run"])
+    run = matching[-1]["run"]
+    found = against(run)
+    due = [one for one in found.due if _concerns(one, asset)]
+    if due:
+        return Finding(asset, "outdated", run, _who(due, "withdrew after"), min(one["dueAt"] for one in due))
+    objections = [one for one in found.objections if _concerns(one, asset)]
+    if objections:
+        return Finding(asset, "objected", run, _who(objections, "objects since, and asked for nothing back"))
+    return Finding(asset, "covered", run)
+
+
+def _who(against: list[Told], did: str) -> str:
     who = sorted({one["workspace"] for one in against})
-    because = sorted({one["because"] for one in against})
-    why = f"{len(who)} withdrew after ({', '.join(because)}): {', '.join(who[:3])}" + ("…" if who[3:] else "")
-    return Finding(asset, "outdated", run["run"], why, min(one["dueAt"] for one in against))
+    because = ", ".join(sorted({one["because"] for one in against}))
+    return f"{len(who)} {did} ({because}): {', '.join(who[:3])}" + ("…" if who[3:] else "")
 
 
 def _made(run: Told, asset: Asset) -> bool:
@@ -152,7 +171,7 @@ def as_html(findings: Sequence[Finding], token: str) -> str:
     return _PAGE.format(rows=rows, token=html.escape(token), **counts)
 
 
-_STATES = ("covered", "outdated", "no_manifest")
+_STATES = ("covered", "outdated", "objected", "no_manifest")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Consent coverage</title>
 <style>
@@ -160,10 +179,13 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222 }}
 table {{ border-collapse: collapse }}
 td, th {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: left }}
 .covered td:first-child {{ color: #176b37 }}
-.outdated td:first-child, .no_manifest td:first-child {{ color: #a3140f; font-weight: 600 }}
+.outdated td:first-child, .objected td:first-child, .no_manifest td:first-child {{
+  color: #a3140f; font-weight: 600
+}}
 </style>
 <h1>Consent coverage</h1>
-<p>{covered} covered, {outdated} outdated, {no_manifest} without a manifest; by the ledger at {token}.</p>
+<p>{covered} covered, {outdated} outdated, {objected} objected to, {no_manifest} without a manifest;
+by the ledger at {token}.</p>
 <table><tr><th>state<th>kind<th>name<th>version<th>run<th>why<th>due</tr>
 {rows}
 </table></html>

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from consent_domain.errors import ConsentError
 
-from consent_gate.standings import Standings
+from consent_gate.standings import LookUp, Standings
 from consent_gate.verdicts import NO_WORKSPACE, Judge, Verdict
 
 
@@ -34,10 +34,13 @@ class Filter:
         verdicts: Judge,
         columns: Sequence[str],
         collected_column: str = "",
-        standings: Standings | None = None,
+        standings: LookUp | None = None,
+        *,
+        notes_kept: bool = False,
     ) -> None:
-        """`columns` hold the owners' ids; `standings` are those that other filters of `verdicts` met.
+        """`columns` hold the owners' ids; `standings` are shared with other filters of `verdicts`.
 
+        `notes_kept`: note who owns rows that stay, which costs about a third more.
         Raises ConsentError `invalid_value` if there is no column.
         """
         if not columns:
@@ -47,17 +50,25 @@ class Filter:
         self._columns = list(columns)
         self._collected_column = collected_column
         self._rows: Counter[int] = Counter()
+        self._kept: set[str] | None = set() if notes_kept else None
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A filter that goes to another process begins to count there."""
-        return Filter, (self._verdicts, self._columns, self._collected_column)
+        """A filter that goes to another process begins to count there, and nobody here hears of it."""
+        self._kept = None
+        return Filter, (self._verdicts, self._columns, self._collected_column, self._standings)
 
     @property
     def counts(self) -> dict[Verdict, int]:
         """Rows met so far, by verdict, most rows first."""
         with self._lock:
             return {self._verdicts.table[number]: rows for number, rows in self._rows.most_common()}
+
+    @property
+    def kept(self) -> set[str] | None:
+        """Who owns a row that stayed, None if nobody noted it."""
+        with self._lock:
+            return None if self._kept is None else set(self._kept)
 
     def apply(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of `batch` that may be used, in order. Raises as `verdicts` does."""
@@ -76,9 +87,23 @@ class Filter:
         """
         require_columns(batch.schema, self._columns, self._collected_column)
         collected = self._instants(batch)
-        numbers = self.told([self._of_column(batch.column(column), collected) for column in self._columns])
-        assert len(numbers) == batch.num_rows, "every row has a verdict"
+        numbers = self._told([self._of_column(batch.column(column), collected) for column in self._columns])
+        _require(len(numbers) == batch.num_rows, "not every row has a verdict")
+        if self._kept is not None:
+            self._keep(batch, self.permit(numbers))
         return numbers
+
+    def _keep(self, batch: pa.RecordBatch, stay: Any) -> None:
+        """Note whose rows stay: who is met may permit at some time, and have no row of that time."""
+        for column in map(batch.column, dict.fromkeys(self._columns)):
+            owners, theirs = column, stay
+            if is_list(column.type):
+                owners, _, rows = _flattened(column)
+                theirs = stay.take(rows)
+            names = pc.unique(owners.cast(pa.string()).filter(theirs)).to_pylist()
+            with self._lock:
+                if self._kept is not None:
+                    self._kept.update(name for name in names if name is not None)
 
     def denying(self, batch: pa.RecordBatch) -> Iterator[tuple[int, str, int]]:
         """Who denies rows of `batch`: the verdict's number, the workspace, and how many shares it has.
@@ -90,7 +115,7 @@ class Filter:
         for column in map(batch.column, dict.fromkeys(self._columns)):
             owners, times = column, collected
             if is_list(column.type):
-                owners, rows = _flattened(column)
+                owners, _, rows = _flattened(column)
                 times = None if collected is None else collected.take(rows)
             found = self._of_owners(owners, times)
             shares = pa.table({"number": found, "owner": owners.cast(pa.string())})
@@ -101,12 +126,16 @@ class Filter:
     def _instants(self, batch: pa.RecordBatch) -> Any:
         return instants(batch.column(self._collected_column)) if self._collected_column else None
 
-    def told(self, found: Sequence[Any]) -> pa.Int32Array:
-        """The number of each row's verdict, from those on its owners, column by column. Counted."""
-        numbers = found[0]
+    def _told(self, found: Sequence[Any]) -> pa.Int32Array:
+        """The number of each row's verdict, from those on its owners, column by column. Counted.
+
+        That of the first column that denies; where none does, that of the first one.
+        """
+        numbers: pa.Int32Array = found[0]
         for others in found[1:]:
-            numbers = pc.if_else(self.permit(numbers), others, numbers)
-        assert isinstance(numbers, pa.Int32Array) and numbers.null_count == 0, "every row has a verdict"
+            denied = pc.and_(self.permit(numbers), pc.invert(self.permit(others)))
+            numbers = pc.if_else(denied, others, numbers)
+        _require(numbers.type == pa.int32() and numbers.null_count == 0, "not every row has a verdict")
         counted = [(one["values"].as_py(), one["counts"].as_py()) for one in pc.value_counts(numbers)]
         with self._lock:
             for number, rows in counted:
@@ -120,50 +149,60 @@ class Filter:
     def _of_column(self, column: Any, collected: Any) -> Any:
         if not is_list(column.type):
             return self._of_owners(column, collected)
-        owners, rows = _flattened(column)
+        owners, offsets, rows = _flattened(column)
         found = self._of_owners(owners, None if collected is None else collected.take(rows))
-        return self._gathered(found, rows, len(column))
+        return self._gathered(found, offsets)
 
-    def _gathered(self, found: Any, rows: Any, count: int) -> Any:
-        """One verdict a row, from those of its owners, which lie in the order of rows."""
-        numbers = _scattered(_repeated(NO_WORKSPACE, count, pa.int32()), *_first_of_each(found, rows))
+    def _gathered(self, found: Any, offsets: Any) -> Any:
+        """One verdict a row: of its owners the first that denies, else the first; without any, no workspace.
+
+        The verdicts of a row's owners lie from one of `offsets` to before the next.
+        """
         denied = pc.invert(self.permit(found))
-        return _scattered(numbers, *_first_of_each(found.filter(denied), rows.filter(denied)))
+        denials = pc.indices_nonzero(denied)
+        so_many = pa.concat_arrays([_ZERO, pc.cumulative_sum(denied.cast(pa.int64()))])
+        starts, ends = offsets[:-1], offsets[1:]
+        before = so_many.take(starts)
+        is_denied = pc.less(before, so_many.take(ends))
+        first_denial = denials.take(_where(is_denied, before)).cast(pa.int64())
+        first = _where(pc.less(starts, ends), starts)
+        return pc.fill_null(found.take(pc.coalesce(first_denial, first)), NO_WORKSPACE)
 
     def _of_owners(self, owners: Any, collected: Any) -> Any:
         """The verdict on each owner's share of its row."""
-        return self._standings.verdicts(owners, collected)
+        found = self._standings.verdicts(owners, collected)
+        _require(len(found) == len(owners) and found.null_count == 0, "not every owner has a verdict")
+        return found
 
 
-def _flattened(column: Any) -> tuple[Any, Any]:
-    """The values of all lists, and the row of each. A list that is null has none, whatever lies behind it."""
+_ZERO = pa.repeat(pa.scalar(0, pa.int64()), 1)
+
+
+def _flattened(column: Any) -> tuple[Any, Any, Any]:
+    """The values of all lists, from where to where they lie list by list, and the row of each.
+
+    A list that is null has none, whatever lies behind it.
+    """
     owners = column.flatten()
     lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64())
-    offsets = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(lengths)])
-    assert offsets[-1].as_py() == len(owners), "every value belongs to one list"
-    return owners, pc.list_parent_indices(pa.LargeListArray.from_arrays(offsets, owners))
+    offsets = pa.concat_arrays([_ZERO, pc.cumulative_sum(lengths)])
+    _require(offsets[-1].as_py() == len(owners), "not every value belongs to one list")
+    return owners, offsets, pc.list_parent_indices(pa.LargeListArray.from_arrays(offsets, owners))
 
 
 def _permits(verdicts: Judge, numbers: Any) -> Any:
     return pa.array([verdict.permit for verdict in verdicts.table], pa.bool_()).take(numbers)
 
 
-def _first_of_each(values: Any, rows: Any) -> tuple[Any, Any]:
-    """The first value of each row, and the rows; `rows` rise."""
-    if len(rows) == 0:
-        return values, rows
-    first = pa.concat_arrays([pa.array([True]), pc.not_equal(rows[1:], rows[:-1])])
-    return values.filter(first), rows.filter(first)
+def _where(mask: Any, values: Any) -> Any:
+    """The values where the mask is set, null elsewhere."""
+    return pc.if_else(mask, values, pa.scalar(None, values.type))
 
 
-def _scattered(target: Any, values: Any, rows: Any) -> Any:
-    """`target` with `values` put at `rows`, which rise and do not repeat."""
-    everywhere = pa.array(range(len(target)), rows.type)
-    return pc.replace_with_mask(target, pc.is_in(everywhere, value_set=rows), values)
-
-
-def _repeated(value: int, count: int, kind: Any) -> Any:
-    return pa.repeat(pa.scalar(value, kind), count)
+def _require(holds: bool, problem: str) -> None:
+    """What can only be wrong through a bug must not decide about rows: under `python -O` neither."""
+    if not holds:
+        raise ConsentError("internal", problem)
 
 
 # -- columns -------------------------------------------------------------------------------------------------

@@ -24,9 +24,11 @@ from consent_domain.feed import Page, Row, Watermark
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
+from consent_gate.building import Build
 from consent_gate.cells import Meta
 from consent_gate.election import Election
-from consent_gate.replica import Build, Mark, Recorded, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Recorded, Replica
 from consent_gate.store import epoch_continued
 
 WAIT_SECONDS_FIRST = 1.0
@@ -46,14 +48,19 @@ RUN_ROWS_MAX = 200_000
 class SourceUnavailable(Exception):
     """The source did not answer, or not now; ask again later. Nothing was learnt."""
 
-    def __init__(self, why: str, retry_after_seconds: float = 0.0) -> None:
+    def __init__(self, why: str, retry_after_seconds: float = 0.0, code: str = "unavailable") -> None:
         """`retry_after_seconds` is what the source asked for: to be asked no earlier than that."""
         super().__init__(why)
         self.retry_after_seconds = retry_after_seconds
+        self.code = code
 
 
 class Impossible(Exception):
     """The source answered what cannot be: another key, another log, an older epoch, a fork."""
+
+    def __init__(self, why: str, code: str = "") -> None:
+        super().__init__(why)
+        self.code = code
 
 
 class Pages(NamedTuple):
@@ -123,6 +130,8 @@ class Follower:
         self._begin_run()
         self.why = ""
         """What went wrong last; empty if nothing did."""
+        self.code = ""
+        """Its code, as far as it has one: see `consent_gate.states.Status`."""
 
     @property
     def leads(self) -> bool:
@@ -139,16 +148,19 @@ class Follower:
         except (Impossible, Unreadable) as error:
             self._begin_run()
             self._halt(str(error))
+            self.code = error.code
             return self._later(f"halted: {error}")
         except SourceUnavailable as error:
             # A run goes on where it stopped: what changed meanwhile comes later in the same run.
+            self.code = error.code
             return self._later(str(error), error.retry_after_seconds)
         except Exception as error:
             # Whatever it was, nothing was taken; the replica grows stale, and a run begins anew.
             self._begin_run()
+            self.code = ""
             return self._later(f"{type(error).__name__}: {error}")
         self._failures = 0
-        self.why = ""
+        self.why = self.code = ""
         return 0.0
 
     def close(self) -> None:
@@ -206,7 +218,7 @@ class Follower:
         usable = meta if meta is not None and meta.complete else None
         at = _token_of(usable)
         if usable is not None and usable.origin != origin:
-            raise Impossible(f"the replica follows {usable.origin}, and {origin} is pinned")
+            raise _other_log(usable.origin, origin)
         answer = await self._source.ask(self._run_at or at)
         match answer:
             case Pages():
@@ -334,6 +346,14 @@ def _epoch_after(events: Sequence[Recorded], epoch: int) -> int:
 
 def _require_log(watermark: Watermark, origin: str | None, before: Token | None) -> None:
     if origin is not None and watermark.origin != origin:
-        raise Impossible(f"the log is {watermark.origin}, and {origin} is pinned")
+        raise _other_log(watermark.origin, origin)
     if before is not None and watermark.epoch < before.epoch:
         raise Impossible(f"epoch {watermark.epoch} is over; {before.epoch} has begun")
+
+
+def _other_log(came: str, pinned: str | None) -> Impossible:
+    return Impossible(
+        f"the log is {came}, and {pinned} is pinned: if another ledger is meant, give it a replica folder of "
+        "its own (replica_dir, --replica); if not, another one answers at this address",
+        "other_origin",
+    )

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from consent_gate.folders import cache_folder
 from consent_gate.follower import ClosableSource, Follower
-from consent_gate.http_source import HttpSource
 from consent_gate.replica import Replica
 from consent_gate.signatures import Verifier
-from consent_gate.snapshots.beginning import BeginningSource
 
 STOP_SECONDS_MAX = 5.0
 
@@ -42,6 +40,11 @@ class ThreadFollowing:
     def why(self) -> str:
         """What went wrong last, empty if nothing did."""
         return self._failure or ("" if self._follower is None else self._follower.why)
+
+    @property
+    def code(self) -> str:
+        """Its code, as far as it has one."""
+        return "" if self._failure or self._follower is None else self._follower.code
 
     @property
     def leads(self) -> bool:
@@ -105,6 +108,10 @@ class HttpFollowing(ThreadFollowing):
 
     def __init__(self, replica: Replica, url: str, token: str, verifier_key: str | None) -> None:
         """Raises ConsentError `invalid_value` for a verifier key that is none."""
+        # Not above: what follows beside the ledger needs no HTTP client.
+        from consent_gate.http_source import HttpSource
+        from consent_gate.snapshots.beginning import BeginningSource
+
         verifier = None if verifier_key is None else Verifier.parse(verifier_key)
         super().__init__(
             replica,

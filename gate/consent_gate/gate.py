@@ -12,39 +12,31 @@ usable after a fork; `check` is a matter of microseconds, so asynchronous code c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 from weakref import WeakSet, finalize
 
 from consent_domain.errors import ConsentError
 
 from consent_gate.addresses import require_address, require_key
-from consent_gate.asking import STALENESS_SECONDS_MAX, Asking, in_thread, tuple_of
+from consent_gate.asking import STALENESS_SECONDS_MAX, require_staleness, tuple_of
 from consent_gate.batches import Batch
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.checks import Checks, Floors, Halted
+from consent_gate.filtering import Filtering
 from consent_gate.questions import When
 from consent_gate.reader import Reader, View
 from consent_gate.replica import Replica
 from consent_gate.states import Following, Status
 
 if TYPE_CHECKING:
-    from consent_domain.events import RunOutput
-    from consent_domain.manifest import Input
-
-    from consent_gate.engines.engine import Progress
     from consent_gate.engines.job import Job, Result
-    from consent_gate.engines.where import Place
-    from consent_gate.manifests import Prepared
     from consent_gate.offline import Offline
     from consent_gate.server_mode import ServerGate
     from consent_gate.watch import News, Watch
 
-JOB_WAIT_SECONDS_MAX = 60.0
 
-
-class Gate(Asking):
+class Gate(Filtering):
     """Checks against the replica of this host."""
 
     asks_over_the_network = False
@@ -129,11 +121,12 @@ class Gate(Asking):
         With `mode="server"` there is no replica, and each question goes to the ledger.
         Gates with another key, or without one and with another URL, need a folder of their own.
 
-        Raises ConsentError `invalid_value` for an address, API key, verifier key or mode that is none,
+        Raises ConsentError `invalid_value` for an address, API key, age, verifier key or mode that is none,
         `unsafe_folder` for a folder that other users may write into, `unavailable` if it cannot be made.
         """
         require_address(url)
         require_key(token)
+        require_staleness(max_staleness)
         if mode == "server":
             from consent_gate.server_mode import ServerGate
 
@@ -199,68 +192,6 @@ class Gate(Asking):
 
     # -- whole data sets -------------------------------------------------------------------------------------
 
-    def job(
-        self,
-        purpose: str | None = None,
-        *,
-        categories: Sequence[str] = (),
-        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
-    ) -> Job:
-        """A job that filters data of any engine as of one moment that knows all that was recorded before.
-
-        `job.filter(data, workspace, collected)` returns the data alone, so that it goes into `pipe` and
-        `transform`; `job.report()` says what became of the rows. Raises ConsentError `malformed` without a
-        purpose, `stale` if the ledger's newest state does not come within `wait_seconds_max`.
-        """
-        return self._job(purpose, categories, wait_seconds_max, single=False)
-
-    job_async = in_thread(job)
-
-    def filter(
-        self,
-        data: Any,
-        workspace: Place | Sequence[Place],
-        collected: Place | None = None,
-        purpose: str | None = None,
-        categories: Sequence[str] = (),
-        *,
-        reasons: bool = True,
-        progress: Progress | None = None,
-        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
-    ) -> Result:
-        """The rows of `data` that may be used: `.data`, in the type of `data`, and `.report()`.
-
-        `workspace` names the column of the owners' ids; of several columns, or a column of lists, all owners
-        must permit. `collected` names the column of collection times. A row whose owner is missing or
-        unknown is dropped and counted. `reasons=False` counts rows in and out only, where that is faster.
-        Raises ConsentError `invalid_value` for columns that are missing or hold something else,
-        `unavailable` if the engine's extra is not installed, and as `job` does.
-        """
-        job = self._job(purpose, categories, wait_seconds_max, single=True)
-        return job.result(lambda: job.filter(data, workspace, collected, reasons=reasons, progress=progress))
-
-    filter_async = in_thread(filter)
-
-    def mask(
-        self,
-        data: Any,
-        workspace: Place | Sequence[Place],
-        collected: Place | None = None,
-        purpose: str | None = None,
-        categories: Sequence[str] = (),
-        *,
-        progress: Progress | None = None,
-        wait_seconds_max: float = JOB_WAIT_SECONDS_MAX,
-    ) -> Result:
-        """For each row whether it may be used, never null: `.data`, and `.report()`. Raises as `filter` does.
-
-        Only for data whose rows are there and keep their order: tables, frames, lists.
-        """
-        job = self._job(purpose, categories, wait_seconds_max, single=True)
-        return job.result(lambda: job.mask(data, workspace, collected, progress=progress))
-
-    mask_async = in_thread(mask)
-
     def _job(
         self, purpose: str | None, categories: Sequence[str], seconds_max: float, *, single: bool
     ) -> Job:
@@ -315,49 +246,18 @@ class Gate(Asking):
         self._watches.add(watch)
         return watch
 
-    def manifest(
-        self,
-        job: Job | Result,
-        run: str,
-        *,
-        outputs: Sequence[RunOutput],
-        inputs: Sequence[Input] = (),
-        parents: Sequence[str] = (),
-        code: str = "",
-        checkpoint: str = "",
-        started_at: datetime | None = None,
-        ended_at: datetime | None = None,
-    ) -> Prepared:
-        """What a run stood on, whose data it used, what came out of it: see `consent_gate.manifests.prepare`.
-
-        Register it by `consent_gate.manifests.register`, or by `consent runs register` from a file.
-        """
-        from consent_gate.manifests import prepare
-
-        return prepare(
-            job,
-            run,
-            outputs=outputs,
-            inputs=inputs,
-            parents=parents,
-            code=code,
-            checkpoint=checkpoint,
-            started_at=started_at,
-            ended_at=ended_at,
-        )
-
-    manifest_async = in_thread(manifest)
-
     # -- how it is -------------------------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Whether checks can be answered now, and on what they stand. Never raises."""
-        why = "" if self._following is None else self._following.why
+        following = self._following
+        why, code = ("", "") if following is None else (following.why, following.code)
         try:
             transaction, view = self._reader.begin()
         except Exception as error:
-            refused = isinstance(error, ConsentError) and error.code in ("other_origin", "unsafe_folder")
-            return Status("halted" if refused else "catching_up", "", 0, None, why or str(error))
+            if isinstance(error, ConsentError) and error.code in ("other_origin", "unsafe_folder"):
+                return Status("halted", "", 0, None, why or str(error), error.code)
+            return Status("catching_up", "", 0, None, why or str(error), code)
         transaction.abort()
         staleness = (boot_nanoseconds() - view.asked) / 1e9 if view.asked else None
         problem = self._replica_checks.problem_of(view)
@@ -368,7 +268,8 @@ class Gate(Asking):
             self._reader.open_again()
         else:
             state = "live"
-        return Status(state, str(view.token), view.meta.position, staleness, view.meta.halted or why)
+        why = view.meta.halted or why
+        return Status(state, str(view.token), view.meta.position, staleness, why, code)
 
     # -- its end ---------------------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ NEWS_SECONDS_MAX = 0.05
 """After news the next question waits up to so long, at random: all gates had them at the same moment, and if
 they all asked again at once, those who are told last would be told later."""
 _PATH = "/v1/feed/changes"
+_REFUSALS = ("unauthenticated", "forbidden")
 _TOLD_CHARACTERS_MAX = 300
 
 
@@ -124,9 +125,13 @@ def _refusal(answer: Answer, body: bytes) -> StartAnew:
     if code == "resync":
         return StartAnew(detail)
     if code in ("forked", "other_origin"):
-        raise Impossible(f"{code}: {detail}")
+        raise Impossible(f"{code}: {detail}", code)
     what = "refused the API key" if status in (401, 403) else f"answered {status}"
-    raise SourceUnavailable(f"the ledger {what}: {code or status}: {detail}", _retry_after(answer))
+    raise SourceUnavailable(
+        f"the ledger {what}: {code or status}: {detail}",
+        _retry_after(answer),
+        code if code in _REFUSALS else "unavailable",
+    )
 
 
 def _retry_after(answer: Answer) -> float:

@@ -131,6 +131,11 @@ class Offline:
         return now - self._time > age_max >= boot - self._asked
 
     @property
+    def code(self) -> str:
+        """Nothing that goes wrong with a snapshot has one."""
+        return ""
+
+    @property
     def why(self) -> str:
         """What the gate stands on, and what is wrong with it."""
         said = (

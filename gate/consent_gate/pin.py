@@ -20,12 +20,16 @@ from consent_domain.identifiers import Token
 from consent_domain.instants import Micros
 
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.gate import JOB_WAIT_SECONDS_MAX, Gate
+from consent_gate.filtering import JOB_WAIT_SECONDS_MAX
+from consent_gate.gate import Gate
 from consent_gate.reader import Reader, View, snapshot_of
+from consent_gate.states import NEEDS_SOMEBODY, Status
 from consent_gate.store import Snapshot
 
 HALTED_SECONDS_MAX = 3.0
 """A replica that an earlier process halted goes on with the first good answer; so it gets that long."""
+REFUSED_SECONDS_MAX = 10.0
+"""After some refusals another process of the host may follow, whose API key is good; so it gets that long."""
 _POLL_SECONDS = 0.01
 
 
@@ -39,13 +43,18 @@ class Pin:
         self.token: Token = view.token
         self.at: Micros = view.at
 
+    def let_go(self) -> None:
+        """Of the facts, when `pinned` ended. Idempotent."""
+        self.__dict__.pop("snapshot", None)
+
 
 @contextmanager
 def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pin]:
     """A moment that knows all that was recorded before this call; offline, the snapshot's.
 
     Raises ConsentError `stale` if the gate does not get there within `seconds_max`, after 3 s if it says
-    that what it is sent cannot be, and at once for a snapshot that is too old.
+    that what it is sent cannot be, and at once for a snapshot that is too old. What somebody must mend is
+    raised by its own code, an API key that is refused after 10 s: see `consent_gate.states.NEEDS_SOMEBODY`.
     """
     begun = boot_nanoseconds()
     started = time.monotonic()
@@ -57,7 +66,10 @@ def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pi
             if gate.knows(view, begun):
                 break
             transaction.abort()
-        _require_hope(gate, time.monotonic() - started, seconds_max)
+        status = gate.status()
+        if gate.snapshot is not None:
+            raise ConsentError("stale", f"nothing can be decided {status.why} [{status.state}]")
+        require_hope(status, time.monotonic() - started, seconds_max)
         reader.open_again()
         time.sleep(_POLL_SECONDS)
     try:
@@ -67,15 +79,18 @@ def pinned(gate: Gate, seconds_max: float = JOB_WAIT_SECONDS_MAX) -> Iterator[Pi
         transaction.abort()
 
 
-def _require_hope(gate: Gate, seconds: float, seconds_max: float) -> None:
-    status = gate.status()
-    halted = status.state == "halted" or status.why.startswith("halted")
-    if gate.snapshot is not None:
-        raise ConsentError("stale", f"nothing can be decided {status.why} [{status.state}]")
-    if seconds >= (min(seconds_max, HALTED_SECONDS_MAX) if halted else seconds_max):
+def require_hope(status: Status, seconds: float, seconds_max: float) -> None:
+    """Whether to wait on for a gate that was waited for so long. Raises as `pinned` does, if not."""
+    needs_somebody = status.code in NEEDS_SOMEBODY
+    if status.code in ("unauthenticated", "forbidden"):
+        seconds_max = min(seconds_max, REFUSED_SECONDS_MAX)
+    elif needs_somebody or status.state == "halted" or status.why.startswith("halted"):
+        seconds_max = min(seconds_max, HALTED_SECONDS_MAX)
+    if seconds >= seconds_max:
         why = f" ({status.why})" if status.why else ""
         raise ConsentError(
-            "stale", f"no fresh state of the ledger came within {seconds:.0f} s: {status.state}{why}"
+            status.code if needs_somebody else "stale",
+            f"no fresh state of the ledger came within {seconds:.0f} s: {status.state}{why}",
         )
 
 

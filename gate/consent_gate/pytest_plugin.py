@@ -101,7 +101,7 @@ def _connected(config: pytest.Config, folder: str) -> Gate:
             "key of a pipeline by CONSENT_TOKEN",
         )
     with Ledger(Settings(url, token, key, "")) as ledger:
-        ledger.require_feed()
+        ledger.require_feed(key)
     return Gate.connect(url, token, purpose=purpose, replica_dir=folder, verifier_key=key or None)
 
 

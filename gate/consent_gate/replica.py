@@ -26,7 +26,6 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,16 +37,16 @@ from consent_domain.instants import Micros
 from msgspec.structs import replace
 
 from consent_gate.boot import boot_id
+from consent_gate.building import PREFIX, Build, OrderedBuild, copy_in_order, new_name
 from consent_gate.cells import FORMAT, Meta
 from consent_gate.damage import DamageReports, is_damage
 from consent_gate.environments import MAP_BYTES, environment
 from consent_gate.folders import make_private, write_private
-from consent_gate.store import Change, Snapshot, Store, put_meta
+from consent_gate.marks import Mark, noted, standing_at
+from consent_gate.store import Change, Snapshot, Store
 
-_COPY_ROWS = 10_000
 _MAP_BYTES_MAX = 1 << 44
 _NAME = re.compile(r"replica-[0-9a-f]{16}")
-_PREFIX = "replica-"
 
 
 class Recorded(NamedTuple):
@@ -56,15 +55,6 @@ class Recorded(NamedTuple):
     position: int
     stream: str
     body: bytes
-
-
-class Mark(NamedTuple):
-    """The log stood at `position` at its own `time`, by a request sent at `asked` (boot clock, ns)."""
-
-    epoch: int
-    position: int
-    time: Micros
-    asked: int
 
 
 class _Current(msgspec.Struct, frozen=True):
@@ -83,7 +73,7 @@ class Replica:
         self.source = source
         self.problem = ""
         """Why the environment in use could not be opened, empty if it could."""
-        self._map_bytes = map_bytes
+        self.map_bytes = map_bytes
         self._store: Store | None = None
         self._name = ""
         self._reports = DamageReports(folder)
@@ -173,7 +163,7 @@ class Replica:
             for row in rows:
                 change.put_row(*row)
                 change.note(row.kind, row.id, row.position)
-            change.meta = _noted(_at(change.meta, through, time), mark)
+            change.meta = noted(standing_at(change.meta, through, time), mark)
 
         self._change(rows_in)
 
@@ -190,13 +180,13 @@ class Replica:
                         "wrong_state", f"at {change.meta.position}, and {event.position} does not follow"
                     )
                 change.fold(*event)
-            change.meta = _noted(change.meta, mark)
+            change.meta = noted(change.meta, mark)
 
         self._change(events_in)
 
     def note_watermark(self, mark: Mark) -> None:
         """Count a watermark, if the replica has reached it and knows none that is newer."""
-        self._change(lambda change: setattr(change, "meta", _noted(change.meta, mark)))
+        self._change(lambda change: setattr(change, "meta", noted(change.meta, mark)))
 
     def forsake(self) -> None:
         """Answer no more from what is there: it is to be fetched anew."""
@@ -250,7 +240,7 @@ class Replica:
             self.abandon()
         current = self._read_current()
         kept = "" if current is None else current.environment
-        for path in self.folder.glob(f"{_PREFIX}*"):
+        for path in self.folder.glob(f"{PREFIX}*"):
             if path.name != kept:
                 shutil.rmtree(path, ignore_errors=True)
         for left in self.folder.glob("current.*"):
@@ -290,12 +280,13 @@ class Replica:
 
     def _grow(self, full: Store) -> None:
         map_bytes = 2 * int(full.environment.lmdb.info()["map_size"])
-        name = _new_name()
+        name = new_name()
         larger = environment(self.folder / name, map_bytes, create=True)
-        _copy_in_order(full, Store(larger))
-        self._switch(name, map_bytes)
+        copy_in_order(full, Store(larger))
+        self.switch(name, map_bytes)
 
-    def _switch(self, name: str, map_bytes: int) -> None:
+    def switch(self, name: str, map_bytes: int) -> None:
+        """Use the environment of that name from now on, for who has built it."""
         replaced = self.store()
         current = _Current(name, boot_id(), FORMAT, map_bytes)
         temporary = self.folder / f"current.{secrets.token_hex(4)}"
@@ -315,126 +306,8 @@ class Replica:
         return current if ours and sound and (self.folder / current.environment).is_dir() else None
 
 
-class Build:
-    """A replica on its way: rows in any order, as many as there are, then `finish`."""
-
-    def __init__(self, replica: Replica, meta: Meta) -> None:
-        self._replica = replica
-        self._meta = meta
-        self._map_bytes = replica._map_bytes
-        self._name = _new_name()
-        self._store = Store(environment(replica.folder / f"{self._name}.rows", self._map_bytes, create=True))
-        with self._store.change(meta):
-            pass
-
-    def add(self, rows: Iterable[Row]) -> None:
-        """Take more rows; a later one of the same id replaces an earlier one. Raises lmdb.Error."""
-        rows = list(rows)
-        try:
-            with self._store.change() as change:
-                for row in rows:
-                    change.put_row(*row)
-        except lmdb.MapFullError:
-            self._grow()
-            self.add(rows)
-
-    def finish(self, through: int, time: Micros = 0, mark: Mark | None = None) -> None:
-        """Write the rows in order, so that pages are full, and switch to them, standing at `through`."""
-        with self._store.change() as change:
-            change.meta = _noted(_at(replace(change.meta, complete=True), through, time), mark)
-        ordered = environment(self._replica.folder / self._name, self._map_bytes, create=True)
-        _copy_in_order(self._store, Store(ordered))
-        self._replica._switch(self._name, self._map_bytes)
-
-    def _grow(self) -> None:
-        self._map_bytes *= 2
-        larger = environment(
-            self._replica.folder / f"{self._name}.{self._map_bytes}", self._map_bytes, create=True
-        )
-        _copy_in_order(self._store, Store(larger))
-        self._store = Store(larger)
-
-
-class OrderedBuild:
-    """A replica on its way whose cells come in the order of their keys, about half a microsecond each."""
-
-    def __init__(self, replica: Replica, meta: Meta) -> None:
-        self._replica = replica
-        self._meta = meta
-        self._name = _new_name()
-        self._map_bytes = replica._map_bytes
-        self._environment = environment(replica.folder / self._name, self._map_bytes, create=True)
-
-    def add(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """Take cells that come behind all before. Raises ConsentError `damaged` otherwise, lmdb.Error."""
-        while True:
-            try:
-                with self._environment.lmdb.begin(write=True) as transaction:
-                    cells = zip(keys, values, strict=True)
-                    if transaction.cursor().putmulti(cells, append=True) != (len(keys), len(keys)):
-                        raise ConsentError("damaged", "the cells of a replica did not come in order")
-                return
-            except lmdb.MapFullError:
-                # Nobody else has opened it yet.
-                self._map_bytes *= 2
-                self._environment.lmdb.set_mapsize(self._map_bytes)
-
-    def finish(self, through: int, time: Micros, asked: int = 0) -> None:
-        """Switch to the cells, standing at `through` since `time`.
-
-        `asked` is the boot clock (ns) from which their age counts, below 0 for before the boot; 0 says that
-        only a watermark to come makes them fresh.
-        """
-        meta = replace(_at(self._meta, through, time), complete=True)
-        if asked:
-            meta = replace(meta, watermark_position=through, watermark_time=time, watermark_asked=asked)
-        with self._environment.lmdb.begin(write=True) as transaction:
-            put_meta(transaction, meta)
-        self._replica._switch(self._name, self._map_bytes)
-
-    def abandon(self) -> None:
-        """Take away what came so far."""
-        shutil.rmtree(self._replica.folder / self._name, ignore_errors=True)
-
-
 def _is_usable(store: Store) -> bool:
     return store.environment.pid == os.getpid() and store.environment.is_in_place
-
-
-def _at(meta: Meta, position: int, time: Micros) -> Meta:
-    return replace(meta, position=position, time=max(meta.time, time))
-
-
-def _noted(meta: Meta, mark: Mark | None) -> Meta:
-    """`meta` with a watermark, if it can count: reached, of this epoch, and newer in both clocks.
-
-    An answer that is replayed has no newer time, so it keeps nothing fresh.
-    """
-    if (
-        mark is None
-        or mark.epoch != meta.epoch
-        or mark.position > meta.position
-        or mark.position < meta.watermark_position
-        or mark.time <= meta.watermark_time
-        or mark.asked <= meta.watermark_asked
-    ):
-        return meta
-    return replace(
-        meta,
-        time=max(meta.time, mark.time),
-        watermark_position=mark.position,
-        watermark_time=mark.time,
-        watermark_asked=mark.asked,
-    )
-
-
-def _copy_in_order(source: Store, target: Store) -> None:
-    with source.environment.lmdb.begin() as reading:
-        rows = iter(reading.cursor())
-        with target.environment.lmdb.begin(write=True) as writing:
-            cursor = writing.cursor()
-            while chunk := list(islice(rows, _COPY_ROWS)):
-                cursor.putmulti(chunk, append=True)
 
 
 def _mark_superseded(store: Store) -> None:
@@ -445,7 +318,3 @@ def _mark_superseded(store: Store) -> None:
         # No page is free for the mark, or nothing of it can be read any more. Readers look at `current`
         # again as soon as their watermark is stale.
         return
-
-
-def _new_name() -> str:
-    return f"{_PREFIX}{secrets.token_hex(8)}"

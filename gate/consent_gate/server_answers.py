@@ -138,16 +138,22 @@ def basis_of(token: str, ledger_time: str, staleness_ms: int | None, asked: int)
 
 def require_counts(question: Question, basis: Told, now: int) -> None:
     """Raises Undecided, `halted` or `stale`, unless the answer is of the log, and as new as it must be."""
-    if question.origin is not None and basis.token.origin != question.origin:
-        raise Undecided("halted", f"the log is {basis.token.origin}, and {question.origin} answered before")
-    if basis.token.epoch < question.epoch:
-        raise Undecided("halted", f"epoch {basis.token.epoch} is over; {question.epoch} answered before")
+    require_same_log(basis.token, question.origin, question.epoch)
     if not 0 <= now - basis.asked <= question.age_max:
         raise Undecided("stale")
     if basis.position < question.at_least:
         raise Undecided(
             "stale", f"the ledger answers from {basis.position}, and {question.at_least} is asked for"
         )
+
+
+def require_same_log(token: Token, origin: str | None, epoch: int) -> None:
+    """Raises Undecided `halted` unless the answer is of the log that answered before, and not of an epoch
+    that is over."""
+    if origin is not None and token.origin != origin:
+        raise Undecided("halted", f"the log is {token.origin}, and {origin} answered before")
+    if token.epoch < epoch:
+        raise Undecided("halted", f"epoch {token.epoch} is over; {epoch} answered before")
 
 
 def _reason(code: str, position: str, workspace: str) -> Reason:

@@ -3,6 +3,7 @@
 Every request carries a random text of its own, and only an answer that carries it back is one: what a
 cache kept, or something in between mixed up, is not. A check records nothing, so it may be sent again;
 that is done once, and only where the connection broke, as one does that the ledger closed while idle.
+However slowly anything comes, all of it ends by when an answer would count no more.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import msgspec
 from consent_domain.errors import Unreadable
 
 from consent_gate.boot import boot_nanoseconds
+from consent_gate.deadlines import DeadlineTransport
 from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
 from consent_gate.server_answers import Undecided
 
 CONNECT_SECONDS_MAX = 3.0
 ANSWER_SECONDS_MAX = 30.0
 TRIES_MAX = 2
-CONNECTIONS_MAX = 32
 _BROKEN = (httpx.ConnectError, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _CODES = {"unauthenticated": "unauthenticated", "forbidden": "forbidden", "overloaded": "overloaded"}
 _DETAIL_CHARACTERS_MAX = 300
 QUESTION_HEADER = "consent-question"
+ANSWERS_ANOTHER = (
+    "the answer is to another question: something between here and the ledger keeps answers, or the ledger "
+    "is older than this gate"
+)
 _NANOSECONDS = 1_000_000_000
 
 
@@ -63,12 +68,10 @@ class ServerClient:
         self._connect()
 
     def _connect(self) -> None:
-        connect = min(self._seconds_max, CONNECT_SECONDS_MAX)
         self._client = httpx.Client(
             base_url=self._url,
             headers=self._headers,
-            timeout=httpx.Timeout(self._seconds_max, connect=connect),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
+            transport=DeadlineTransport(self._url),
             follow_redirects=False,
         )
         self._pid = os.getpid()
@@ -94,21 +97,19 @@ class ServerClient:
     def _sent(self, path: str, content: bytes, bytes_max: int, until: int) -> Reply:
         own = secrets.token_hex(16)
         asked = boot_nanoseconds()
-        with self._client.stream("POST", path, content=content, headers={QUESTION_HEADER: own}) as response:
+        left = max(0.0, (until - asked) / _NANOSECONDS)
+        timeout = httpx.Timeout(left, connect=min(left, CONNECT_SECONDS_MAX))
+        with self._client.stream(
+            "POST", path, content=content, headers={QUESTION_HEADER: own}, timeout=timeout
+        ) as response:
             body = BoundedBody(response.headers, "the answer", bytes_max)
             for part in response.iter_raw():
                 body.add(part)
-                if boot_nanoseconds() > until:
-                    raise Undecided("unavailable", "the answer takes too long")
             whole = body.whole()
         if response.status_code != 200:
             raise _refused(response.status_code, whole)
         if response.headers.get(QUESTION_HEADER) != own:
-            raise Undecided(
-                "unavailable",
-                "the answer is to another question: something between here and the ledger keeps answers, "
-                "or the ledger is older than this gate",
-            )
+            raise Undecided("unavailable", ANSWERS_ANOTHER)
         return Reply(whole, asked)
 
     def close(self) -> None:

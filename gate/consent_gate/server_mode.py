@@ -11,6 +11,8 @@ are not filtered this way: that takes the windows of every workspace, as of one 
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -33,7 +35,7 @@ from consent_gate.asking import STALENESS_SECONDS_MAX, Asking, in_thread, tuple_
 from consent_gate.batches import Answers
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.questions import When, code_of, collected_of, detail_of, owners_of, require_question
-from consent_gate.server_answers import Question, Rows, Told, Undecided, answer_of, rows_of
+from consent_gate.server_answers import Question, Rows, Told, Undecided, answer_of, require_same_log, rows_of
 from consent_gate.server_client import ServerClient
 from consent_gate.states import Status
 
@@ -84,7 +86,7 @@ class ServerGate(Asking):
         if answer.decision != UNDECIDED:
             return Status("live", answer.token, answer.position, answer.staleness, "")
         code = answer.reasons[0].code
-        return Status(_STATES.get(code, "stale"), "", 0, None, self._server.why)
+        return Status(_STATES.get(code, "stale"), "", 0, None, self._server.why, code)
 
     def close(self) -> None:
         """Give the connections back. Idempotent."""
@@ -138,6 +140,8 @@ class ServerChecks:
         """What went wrong last; empty if nothing did."""
         self._age_max = int(staleness_seconds_max * _NANOSECONDS)
         self._newest: Token | None = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def check(
         self,
@@ -201,10 +205,21 @@ class ServerChecks:
         return "" if at_least <= 0 or newest is None else str(newest._replace(position=at_least))
 
     def noted(self, token: Token) -> None:
-        """An answer counted: it pins the log, and its epoch is the newest."""
+        """An answer counts: it pins the log, and its epoch is the newest.
+
+        Raises Undecided `halted` if one that counted while this one was under way says otherwise: of answers
+        that come at once from two logs, or two epochs, only those of one may count.
+        """
+        if self._pid != os.getpid():
+            # Another thread of the parent may have held it.
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        with self._lock:
+            newest = self._newest
+            if newest is not None:
+                require_same_log(token, newest.origin, newest.epoch)
+            if newest is None or token[1:] > newest[1:]:
+                self._newest = token
         self.why = ""
-        if self._newest is None or token[1:] > self._newest[1:]:
-            self._newest = token
 
 
 class ServerBatch:

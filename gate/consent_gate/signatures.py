@@ -33,6 +33,18 @@ class WrongSignature(Unreadable):
     """A message that the pinned key did not sign: tampered with, or by another key."""
 
 
+class WrongKey(WrongSignature):
+    """Pages of a feed that say themselves that another key than the pinned one signed them."""
+
+    def __init__(self, signed_by: bytes, pinned: bytes) -> None:
+        super().__init__(
+            f"the feed is signed by the key {signed_by.hex()}, and {pinned.hex()} is given: give the one "
+            "that `consent-ledger keys feed` prints (verifier_key, --feed-key, CONSENT_FEED_KEY); if it was "
+            "right before, another ledger answers at this address"
+        )
+        self.code = "wrong_key"
+
+
 class _PublicKey:
     """An Ed25519 public key under a name, of one kind."""
 
@@ -174,9 +186,12 @@ def sign_page(page: Page, signer: Signer) -> bytes:
 def read_page(data: bytes, verifier: Verifier | None) -> Page:
     """The page of `data`, verified before anything in it is read; without a pinned key, as it came.
 
-    Raises WrongSignature if another key or nobody signed it, Unreadable if it is no page or cannot be.
+    Raises WrongSignature if another key or nobody signed it, of these WrongKey if it says so itself, and
+    Unreadable if it is no page or cannot be.
     """
     signed = decode_signed(data)
     if verifier is not None:
+        if signed.key_hash != verifier.key_hash:
+            raise WrongKey(signed.key_hash, verifier.key_hash)
         verifier.verify(PAGE_CONTEXT, signed.message, signed.key_hash, signed.signature)
     return decode_page(signed.message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,21 +19,34 @@ from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Judge, Standin
 NAMES_A_ROW = 4
 """Arrow hashes all names on every call. A table of ours is faster once there are so many names a row."""
 _NEVER = (1 << 63) - 1
+_ID = r"\A[A-Za-z0-9._-]{1,128}\z"
+"""What `consent_domain.identifiers.is_id` holds for."""
+
+
+class LookUp(Protocol):
+    """Finds out where owners stand. May be shared by threads, and by all filters of a judge."""
+
+    def verdicts(self, owners: Any, collected: Any) -> Any:
+        """The number of the verdict on each owner's share of its row, never null; `owners` are text.
+
+        `collected` are microseconds, or None for all. Raises as `standings` of the judge does.
+        """
 
 
 class Standings:
-    """The standings of all workspaces met so far. May be shared by threads, and by all filters of a judge."""
+    """The standings of all workspaces met so far: a `LookUp`."""
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self._steps = Steps(judge)
         self._met = _Met(judge, self._steps)
 
-    def verdicts(self, owners: Any, collected: Any) -> Any:
-        """The number of the verdict on each owner's share of its row, never null; `owners` are text.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process meets its own."""
+        return Standings, (self.judge,)
 
-        `collected` are microseconds, or None for all. Raises as `judge.standings` does.
-        """
+    def verdicts(self, owners: Any, collected: Any) -> Any:
+        """See `LookUp`."""
         owners, everybody = owners.cast(pa.string()), self.judge.everybody
         if everybody is None or len(owners) * NAMES_A_ROW < len(everybody):
             return self._met.verdicts(owners, collected)
@@ -48,7 +61,17 @@ class Standings:
             return numbers
         strange = pc.and_(pc.is_null(places), pc.is_valid(owners))
         times = None if collected is None else collected.filter(strange)
-        return pc.replace_with_mask(numbers, strange, self._met.verdicts(owners.filter(strange), times))
+        return pc.replace_with_mask(numbers, strange, self._of_strangers(owners.filter(strange), times))
+
+    def _of_strangers(self, owners: Any, collected: Any) -> Any:
+        """Of those whom the ledger does not know: all of them stand alike, and all that is no id."""
+        is_id = pc.match_substring_regex(owners, _ID)
+        firsts = [owners.filter(kind).slice(0, 1).to_pylist() for kind in (is_id, pc.invert(is_id))]
+        standings = self.judge.standings(
+            [(first or firsts[not number])[0] for number, first in enumerate(firsts)]
+        )
+        places = pc.if_else(is_id, pa.scalar(0, pa.int32()), pa.scalar(1, pa.int32()))
+        return Placed(self._steps, *_columns(standings)).verdicts(places, collected)
 
 
 class Placed:

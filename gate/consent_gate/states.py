@@ -6,13 +6,21 @@ from typing import NamedTuple, Protocol
 
 
 class Status(NamedTuple):
-    """`state` is `live`, `catching_up`, `stale` or `halted`; only `live` permits. `why` is for people."""
+    """`state` is `live`, `catching_up`, `stale` or `halted`; only `live` permits. `why` is for people.
+
+    `code` is of what is in the way, where it has one: those of `NEEDS_SOMEBODY` do not mend themselves.
+    """
 
     state: str
     token: str
     position: int
     staleness: float | None
     why: str
+    code: str = ""
+
+
+NEEDS_SOMEBODY = ("wrong_key", "other_origin", "unsafe_folder", "unauthenticated", "forbidden")
+"""What somebody must change: it is no use to wait for it to pass."""
 
 
 class Following(Protocol):
@@ -27,3 +35,7 @@ class Following(Protocol):
     @property
     def why(self) -> str:
         """What went wrong last, empty if nothing did."""
+
+    @property
+    def code(self) -> str:
+        """Its code, empty if it has none. See `Status`."""

@@ -9,6 +9,9 @@
 Three ways, of which a watch is used in one: `news()` never waits and fits into a loop; `for event in watch`
 and `async for event in watch` wait for the next; `gate.watch(job, on_withdrawal=call)` calls from a thread.
 
+A call-back is called in the process that made the watch and in none that was forked from it: there, nobody
+looks until somebody asks, and `is_silent` says so.
+
 Nothing is lost between two looks: each compares with what was permitted when the run began. And silence is
 no consent: when nothing can be known for longer than the gate's `max_staleness`, that is an event too.
 """
@@ -89,14 +92,18 @@ class Watch:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._pid = getpid()
+        self._calls = on_withdrawal is not None
         if on_withdrawal is not None:
             call = on_withdrawal
             threading.Thread(target=self._call, args=(call,), name="consent-watch", daemon=True).start()
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing is known now: the last look was a silence, or nobody looks any more."""
-        return self._silent or self._closed.is_set()
+        """Whether nothing is known now: the last look was a silence, or nobody looks any more.
+
+        The thread of a call-back does not come along when a process is forked: nobody looks there.
+        """
+        return self._silent or self._closed.is_set() or (self._calls and self._pid != getpid())
 
     def news(self) -> list[News]:
         """What was not told yet, at most about a thousand events. Never waits, and never raises.
@@ -142,6 +149,7 @@ class Watch:
 
     def close(self) -> None:
         """Watch no more: whoever waits for news stops waiting. Idempotent."""
+        self._mend_after_fork()
         self._closed.set()
 
     def __enter__(self) -> Self:
@@ -212,9 +220,12 @@ class Watch:
         return problem, view.meta.halted, view.asked
 
     def _mend_after_fork(self) -> None:
-        """A lock that another thread of the parent held would be held in the child for ever."""
+        """What another thread of the parent held would be held in the child for ever."""
         if self._pid != getpid():
             self._lock = threading.Lock()
+            was_closed, self._closed = self._closed.is_set(), threading.Event()
+            if was_closed:
+                self._closed.set()
             self._pid = getpid()
 
 

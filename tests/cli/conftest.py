@@ -1,19 +1,16 @@
-"""A whole ledger for the tests of the command: as `consent-local up` runs it, with a little history."""
+"""A whole ledger for the tests of the command: the one that all folders share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from consent_command import Stack, started
-from servers import temporary_folder
+from consent_command import Stack
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with temporary_folder() as folder, started(folder) as running:
-        yield running
+def stack(example_stack: Stack) -> Stack:
+    return example_stack
 
 
 @pytest.fixture(autouse=True)

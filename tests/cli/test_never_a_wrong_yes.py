@@ -31,14 +31,15 @@ PERMIT = {
 
 
 @contextmanager
-def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
-    """The URL of something that answers everything the same way."""
+def answering(status: int, body: bytes, echoes: bool = True, **headers: str) -> Iterator[str]:
+    """The URL of something that answers everything the same way, but for naming the question."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("content-length", 0)))
             self.send_response(status)
-            for name, value in headers.items():
+            asked = {"consent-question": self.headers.get("consent-question", "")} if echoes else {}
+            for name, value in (asked | headers).items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -83,6 +84,10 @@ def test_the_false_ledger_of_these_tests_would_be_believed_if_it_answered_well()
         json.dumps(PERMIT | {"decision": "undecided"}).encode(),
         json.dumps(PERMIT | {"decision": "PERMIT"}).encode(),
         json.dumps(PERMIT | {"decision": "maybe"}).encode(),
+        json.dumps(PERMIT | {"reasons": []}).encode(),
+        json.dumps(PERMIT | {"reasons": [{"code": "opted_out", "position": "3"}]}).encode(),
+        json.dumps(PERMIT | {"reasons": [*PERMIT["reasons"], {"code": "because"}]}).encode(),  # type: ignore[misc]
+        b"[" * 100_000,
         json.dumps(PERMIT | {"decision": True}).encode(),
         json.dumps(PERMIT | {"unless": "something that this version does not know"}).encode(),
         json.dumps(PERMIT)[:-1].encode(),
@@ -93,6 +98,14 @@ def test_an_answer_that_is_not_plainly_permit_is_2(body: bytes) -> None:
     with answering(200, body) as url:
         ran = check(CONSENT_URL=url, CONSENT_TOKEN="key")
     assert ran.code == 2, ran.out
+
+
+@pytest.mark.parametrize("named", [None, "", "0" * 32])
+def test_an_answer_that_was_kept_or_is_anothers_is_2(named: str | None) -> None:
+    other = {} if named is None else {"consent-question": named}
+    with answering(200, json.dumps(PERMIT).encode(), echoes=False, **other) as url:
+        ran = check(CONSENT_URL=url, CONSENT_TOKEN="key")
+    assert ran.code == 2 and "another question" in ran.err
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 400, 401, 404, 429, 500, 502, 503])
@@ -226,7 +239,7 @@ def test_given_another_feed_key_when_the_feed_is_not_signed_by_it_then_there_is_
     stranger = str(Signer("consent.local/feed", bytes(32)).verifier)
     ran = filtered(source, **stack.settings(CONSENT_FEED_KEY=stranger))
     assert ran.code == 2
-    assert "is pinned" in ran.err
+    assert "[wrong_key]" in ran.err and stranger.split("+")[1] in ran.err
     assert files(source) == ["in.parquet"]
 
 

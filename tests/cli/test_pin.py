@@ -10,8 +10,9 @@ import pytest
 from consent_domain.errors import ConsentError
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
+from consent_gate.marks import Mark
 from consent_gate.pin import pinned
-from consent_gate.replica import Mark, Replica
+from consent_gate.replica import Replica
 from consent_gate.verdicts import Verdicts
 from gate_ledger import mark, recorded, replica_of
 from scenario import Ledger, enrolled, opt_out

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from consent_command import TRAIN, Stack, consent
-from consent_gate.coverage import Asset, as_html, covered
+from consent_gate.coverage import Against, Asset, as_html, covered
 from pyroaring import BitMap64
 
 UNTIL_SECONDS_MAX = 20.0
@@ -155,29 +155,60 @@ RUNS = [
 def test_the_newest_run_that_names_an_asset_covers_it_and_a_version_must_be_the_same() -> None:
     asked: list[str] = []
 
-    def due(run: str) -> list[dict[str, Any]]:
+    def against(run: str) -> Against:
         asked.append(run)
-        return []
+        return Against([], [])
 
     assets = [
         Asset("model", "m"), Asset("model", "m", "1"), Asset("model", "m", "3"), Asset("job", "git:2"),
         Asset("model", "m", "", "old"), Asset("job", "other"), Asset("model", "m", "2", "old"),
     ]  # fmt: skip
-    found = covered(assets, RUNS, due)
+    found = covered(assets, RUNS, against)
     assert [one.run for one in found] == ["new", "old", "", "new", "old", "", ""]
     assert sorted(asked) == ["new", "old"], "a run is asked about once"
 
 
 def test_an_obligation_that_names_no_output_concerns_every_asset_of_the_run() -> None:
     owed = {"workspace": "w", "because": "opt_out", "dueAt": "2026-01-01", "outputs": [{"open": True}]}
-    (one,) = covered([Asset("model", "m")], RUNS, lambda run: [owed])
+    (one,) = covered([Asset("model", "m")], RUNS, lambda run: Against([owed], []))
     assert (one.state, one.due_at) == ("outdated", "2026-01-01")
     done = {**owed, "outputs": [{"open": False}]}
-    assert covered([Asset("model", "m")], RUNS, lambda run: [done])[0].state == "covered"
+    assert covered([Asset("model", "m")], RUNS, lambda run: Against([done], [done]))[0].state == "covered"
     other = {**owed, "outputs": [{"open": True, "uri": "another"}]}
-    assert covered([Asset("model", "m")], RUNS, lambda run: [other])[0].state == "covered"
+    assert covered([Asset("model", "m")], RUNS, lambda run: Against([other], [other]))[0].state == "covered"
+
+
+def test_an_objection_alone_does_not_leave_an_asset_covered_and_what_is_due_comes_first() -> None:
+    objection = {"workspace": "w", "because": "opt_out", "outputs": [{"open": True, "uri": "m"}]}
+    (one,) = covered([Asset("model", "m")], RUNS, lambda run: Against([], [objection]))
+    assert (one.state, one.due_at) == ("objected", "") and "w" in one.why and "opt_out" in one.why
+    owed = {**objection, "workspace": "other", "dueAt": "2026-01-01"}
+    (one,) = covered([Asset("model", "m")], RUNS, lambda run: Against([owed], [objection]))
+    assert (one.state, one.due_at) == ("outdated", "2026-01-01")
+
+
+def test_coverage_tells_of_somebody_who_opted_out_and_asked_for_nothing_back(
+    stack: Stack, tmp_path: Path
+) -> None:
+    leaves = stack.on[22]
+    file = prepared(stack, tmp_path / "run", "cov-c", [leaves], outputs=outputs("models:/c"))
+    assert consent("runs", "register", file, **stack.settings()).code == 0
+    listed(stack, "cov-c")
+    table = tmp_path / "inventory.csv"
+    table.write_text("kind,name\nmodel,models:/c\n")
+    audit = stack.settings("auditor")
+    assert consent("coverage", str(table), **audit).code == 0
+    body = {"selector": {"all": True}, "applicant": {"role": "owner", "authority": "verified"}}
+    stack.post(f"/v1/workspaces/{leaves}/opt-outs", body)
+    deadline = time.monotonic() + UNTIL_SECONDS_MAX
+    while (ran := consent("coverage", str(table), **audit)).code == 0:
+        assert time.monotonic() < deadline, ran.out
+        time.sleep(0.1)
+    assert ran.code == 1 and "objected" in ran.out and leaves in ran.out and "1 not covered" in ran.out
 
 
 def test_a_page_says_all_states() -> None:
-    page = as_html(covered([Asset("model", "m"), Asset("job", "?")], RUNS, lambda run: []), "a/b/1/2")
-    assert "1 covered, 0 outdated, 1 without a manifest" in page
+    page = as_html(
+        covered([Asset("model", "m"), Asset("job", "?")], RUNS, lambda run: Against([], [])), "a/b/1/2"
+    )
+    assert "1 covered, 0 outdated, 0 objected to, 1 without a manifest" in page

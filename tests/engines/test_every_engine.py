@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,13 @@ def test_given_any_facts_and_rows_then_an_engine_keeps_the_rows_that_the_filter_
 
 @patient
 @engines
+@pytest.mark.parametrize("facts", [engine_world.windows, engine_world.consents])
 def test_given_windows_and_choices_then_an_engine_keeps_the_rows_that_the_filter_keeps(
-    driver: Driver, tmp_path: Path
+    driver: Driver, facts: Callable[[Path], World], tmp_path: Path
 ) -> None:
-    """Facts of which much is permitted, and every kind of column in turn."""
+    """Facts of which much is permitted, for one reason or another, and every kind of column in turn."""
     choose, kept = random.Random(driver.name), 0
-    world = engine_world.windows(tmp_path)
+    world = facts(tmp_path)
     with world.followed() as gate:
         for columns, collected in QUESTIONS:
             table = random_table(choose, world.now, 300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 from consent_domain.errors import ConsentError
 from consent_gate.engines import arrow, iterables
-from consent_gate.filter import instants
+from consent_gate.filter import Filter, instants
 from consent_gate.gate import Gate
 from engine_world import World, customer
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,14 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
     """Workspaces that permit all, some, or none of the time."""
     folder: Path = tmp_path_factory.mktemp("replica")
     with engine_world.windows(folder).followed() as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def consents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """Workspaces that permit by default, because they opted in, or not at all."""
+    folder: Path = tmp_path_factory.mktemp("replica")
+    with engine_world.consents(folder).followed() as gate:
         yield gate
 
 
@@ -76,12 +85,13 @@ def one_by_one(gate: Gate, table: pa.Table, owners: list[str], collected: str | 
 @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(questions, st.integers(0, 1 << 32), st.booleans())
 def test_given_data_in_pieces_of_any_size_then_a_job_keeps_and_counts_what_it_would_of_each_row(
-    gate: Gate, question: tuple[list[str], str | None], seed: int, everybody: bool
+    gate: Gate, consents: Gate, question: tuple[list[str], str | None], seed: int, everybody: bool
 ) -> None:
     import duckdb
     import polars as pl
 
     choose = random.Random(seed)
+    gate = choose.choice([gate, consents])
     table = rows(choose, choose.choice([0, 1, 40, 150]))
     kept, reasons = one_by_one(gate, table, *question)
     with gate.job() as job:
@@ -116,7 +126,7 @@ def test_given_a_table_judged_block_by_block_on_threads_then_it_keeps_and_counts
 ) -> None:
     monkeypatch.setattr(arrow, "BLOCK_ROWS_MIN", 3)
     monkeypatch.setattr(arrow, "BLOCK_ROWS_MAX", 7)
-    monkeypatch.setattr(iterables, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(iterables, "PROGRESS_ROWS", 4)
     table = rows(random.Random(seed), 90)
     kept, reasons = one_by_one(gate, table, *question)
     whole = gate.filter(table, *question)
@@ -139,6 +149,49 @@ def test_given_more_workspaces_than_are_hashed_again_then_a_plan_without_reasons
     with permits.job() as job:
         plan = pl.LazyFrame(table).pipe(job.filter, owners, reasons=False)
         assert plan.collect()["row"].to_list() == kept
+
+
+@settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(questions, st.integers(0, 1 << 32), st.booleans())
+def test_given_a_plan_or_frame_of_many_rows_then_it_keeps_and_counts_the_same_in_every_engine_of_polars(
+    consents: Gate, question: tuple[list[str], str | None], seed: int, streaming: bool
+) -> None:
+    import polars as pl
+    from consent_gate.engines.polars_index import Indexed
+
+    table = rows(random.Random(seed), 200)
+    kept, reasons = one_by_one(consents, table, *question)
+    with consents.job() as job:
+        plan = pl.LazyFrame(table).pipe(job.filter, *question)
+        assert plan.collect(engine="streaming" if streaming else "in-memory")["row"].to_list() == kept
+        assert job.report().reasons == reasons
+        pinned = job.pinned()
+        travelled = pickle.loads(
+            pickle.dumps(Filter(pinned, question[0], question[1] or "", Indexed(pinned)))
+        )
+        batch = pl.DataFrame(table).to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+        assert travelled.apply(batch.to_batches()[0])["row"].to_pylist() == kept
+        assert travelled.counts == reasons
+    with consents.job() as job:
+        job.pinned()
+        assert job.filter(pl.DataFrame(table), *question)["row"].to_list() == kept
+        assert job.report().reasons == reasons
+
+
+@pytest.mark.parametrize("numbers", [[1], [0, None], [0, 0, 0]])
+@pytest.mark.parametrize("column", ["one", "two"])
+def test_given_a_look_up_that_does_not_answer_for_each_row_then_none_is_let_through(
+    consents: Gate, column: str, numbers: list[int | None]
+) -> None:
+    """Which would be a bug of ours, found by more than an `assert`: `python -O` leaves those out."""
+
+    class Broken:
+        def verdicts(self, owners: Any, collected: Any) -> Any:
+            return pa.array(numbers, pa.int32())
+
+    batch = pa.record_batch({"one": ["w1", "w2"], "two": [["w1"], ["w2"]]})
+    with consents.job() as job, pytest.raises(ConsentError, match="not every owner has a verdict"):
+        Filter(job.judge(), [column], "", Broken()).mask(batch)
 
 
 def test_given_items_of_all_kinds_in_one_block_then_each_is_read_as_what_it_is(permits: Gate) -> None:

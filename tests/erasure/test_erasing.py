@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from consent_domain.commands import EnrolWorkspace, ErasePerson, EraseWorkspace
 from consent_domain.errors import ConsentError
-from consent_ledger.api_keys import Principal
 from consent_ledger.erasures import LOST, Erasures
 from consent_ledger.identity import SystemIds
+from consent_ledger.key_ring import Principal
 from consent_ledger.keystore import KeyErased, SqliteKeyStore
 from consent_ledger.master_key import LocalMasterKey
 from servers import fresh_database

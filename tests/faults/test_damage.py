@@ -13,7 +13,8 @@ from consent_domain.errors import ConsentError
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.damage import DamageReports, report_damage
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from faulty import PURPOSE, connect, halves, in_child, permitted, serving, until
 from gate_ledger import EPOCH, replica_of
 

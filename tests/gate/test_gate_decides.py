@@ -28,8 +28,9 @@ from consent_domain.instants import DAY
 from consent_gate.answers import encode, wire_answer
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
+from consent_gate.marks import Mark
 from consent_gate.rendering import Renderer
-from consent_gate.replica import Mark, Replica
+from consent_gate.replica import Replica
 from gate_ledger import EPOCH, mark, recorded, replica_of
 from hypothesis import given, settings
 from hypothesis import strategies as st

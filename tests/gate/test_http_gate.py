@@ -137,7 +137,7 @@ def test_given_a_page_that_was_tampered_with_then_halt(server: Server, tmp_path:
 def test_given_another_key_then_nothing_is_ever_permitted(server: Server, tmp_path: Path) -> None:
     server.signer = Signer("consent.test/feed", b"\x07" * 32)
     with connect(server, tmp_path) as gate:
-        until(lambda: "pinned" in gate.status().why)
+        until(lambda: gate.status().code == "wrong_key")
         assert not gate.check("acme") and gate.status().state != "live"
 
 

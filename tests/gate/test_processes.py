@@ -15,7 +15,8 @@ from typing import Any
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.election import Election
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from gate_ledger import EPOCH, gate_of, mark, recorded, replica_of
 from scenario import enrolled, opt_out, workspace
 

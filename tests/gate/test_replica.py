@@ -16,7 +16,8 @@ from consent_gate import boot, environments
 from consent_gate import replica as replicas
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Recorded, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Recorded, Replica
 from gate_ledger import EPOCH, gate_of, mark, recorded, replica_of, rows
 from scenario import ORIGIN, enrolled, opt_out, workspace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from consent_domain.errors import ConsentError
 from consent_gate import server_client
 from consent_gate.gate import Gate
 from consent_gate.server_mode import ServerGate
@@ -288,6 +290,49 @@ def test_given_an_older_epoch_than_before_then_halted(server: Server, gate: Serv
     never(gate, "halted")
 
 
+@pytest.mark.parametrize("late", ["consent.test/ledger/1/99", "consent.other/ledger/2/41"])
+def test_given_an_answer_of_another_log_or_epoch_that_was_under_way_then_it_does_not_count(
+    server: Server, late: str
+) -> None:
+    """It was asked for when nothing was pinned yet: what is pinned when it comes decides."""
+    asked, answered = threading.Event(), threading.Event()
+
+    def tell(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if body.get("workspace") != "slow" and "slow" not in body["workspaces"]:
+            return {**truth(path, body), "token": "consent.test/ledger/2/40"}
+        asked.set()
+        answered.wait(20)
+        return {**truth(path, body), "token": late}
+
+    server.tells = tell
+    for ask in (lambda gate: gate.check("slow"), lambda gate: gate.check_many(["slow"])):
+        asked.clear()
+        answered.clear()
+        told: list[Any] = []
+        with Gate.connect(server.url, TOKEN, purpose="train", mode="server", max_staleness=30) as gate:
+            slow = threading.Thread(target=lambda: told.append(ask(gate)))  # noqa: B023 (joined below)
+            slow.start()
+            assert asked.wait(20)
+            assert gate.check("acme").token == "consent.test/ledger/2/40"
+            answered.set()
+            slow.join()
+            (answer,) = told
+            assert answer.permitted in (False, [False]), answer
+            assert gate.status().token == "consent.test/ledger/2/40"
+        answered.set()
+
+
+def test_given_a_fork_while_another_thread_notes_an_answer_then_the_child_does_not_hang(
+    gate: ServerGate,
+) -> None:
+    with gate._server._lock:
+        child = os.fork()
+        if child == 0:
+            threading.Timer(20, os._exit, (2,)).start()
+            os._exit(0 if gate.check("acme") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_given_a_window_that_does_not_hold_the_time_asked_about_then_it_is_no_permit(
     server: Server, gate: ServerGate
 ) -> None:
@@ -468,3 +513,11 @@ def test_given_one_request_of_several_that_fails_then_its_rows_alone_are_undecid
     monkeypatch.setattr("consent_gate.server_mode.BATCH_WORKSPACES_MAX", 2)
     server.tells = lambda path, body: (503, {}, b"") if "w2" in body["workspaces"] else truth(path, body)
     assert gate.check_many([f"w{n}" for n in range(6)]).permitted == [True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("mode", ["server", "replica"])
+@pytest.mark.parametrize("age", [float("nan"), float("inf"), -1, "5", None])
+def test_given_an_age_that_is_none_when_connecting_then_it_is_refused(mode: str, age: Any) -> None:
+    with pytest.raises(ConsentError) as refused:
+        Gate.connect("http://ledger.test", TOKEN, purpose="train", mode=mode, max_staleness=age)  # type: ignore[call-overload]
+    assert refused.value.code == "invalid_value" and "max_staleness" in refused.value.detail

@@ -449,6 +449,55 @@ def test_given_a_fork_while_a_thread_looks_then_the_child_can_look_too(side: Sid
 # -- jobs ----------------------------------------------------------------------------------------------------
 
 
+def test_given_a_call_back_when_the_process_is_forked_then_nobody_looks_in_the_child_until_it_asks(
+    side: Side,
+) -> None:
+    called: list[tuple[int, str]] = []
+
+    def call(event: News) -> None:
+        assert isinstance(event, Withdrawal)
+        called.append((os.getpid(), event.workspace))
+
+    with side.gate.watch(["acme", "w2"], on_withdrawal=call) as news:
+        until(lambda: not news.is_silent)
+        side.given(opt_out(scope=scope("w2")))
+        until(lambda: called == [(os.getpid(), "w2")])
+
+        def in_child() -> bool:
+            silent = news.is_silent
+            time.sleep(0.3)
+            asked = {one.workspace for one in news.news() if isinstance(one, Withdrawal)}
+            return silent and len(called) == 1 and asked <= {"w2"} and not news.is_silent
+
+        assert in_fork(in_child)
+        assert not news.is_silent
+
+
+def test_given_a_fork_while_the_watch_is_being_closed_then_the_child_can_ask_and_close_it(side: Side) -> None:
+    news = side.gate.watch("acme")
+    with news._closed._cond:  # as another thread holds it
+
+        def in_child() -> bool:
+            asked = news.news() == []
+            news.close()
+            return asked and isinstance(news.news()[0], Silence)
+
+        assert in_fork(in_child)
+
+
+def in_fork(work: Callable[[], bool]) -> bool:
+    """What `work` says in a forked process, which must not hang."""
+    child = os.fork()
+    if child == 0:
+        threading.Timer(30, os._exit, (2,)).start()
+        passed = False
+        try:
+            passed = work()
+        finally:
+            os._exit(0 if passed else 1)
+    return os.waitpid(child, 0)[1] == 0
+
+
 @pytest.fixture
 def live(side: Side) -> Iterator[Side]:
     """A side whose replica is told all the time that nothing happened, so that jobs begin."""

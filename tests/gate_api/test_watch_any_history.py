@@ -16,7 +16,8 @@ from consent_domain.instants import DAY, Micros
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.comparing import Now
 from consent_gate.gate import Gate
-from consent_gate.replica import Mark, Replica
+from consent_gate.marks import Mark
+from consent_gate.replica import Replica
 from consent_gate.watched import Watched
 from gate_ledger import EPOCH, mark, recorded, replica_of
 from hypothesis import given, settings

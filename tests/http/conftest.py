@@ -16,6 +16,7 @@ from http_service import (
     publish_first_policy,
     publisher,
     settings_for,
+    until_ready,
 )
 from servers import fresh_database
 
@@ -46,6 +47,8 @@ async def service(
                 yield Service(dispatcher, call, Caller(behind, keys), database_url)
 
 
-@pytest.fixture
-def call(service: Service) -> Caller:
+@pytest_asyncio.fixture
+async def call(service: Service) -> Caller:
+    # Between these tests its loop stands still, and API keys that are older than 30 s are nobody's.
+    await until_ready(service.call.client)
     return service.call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from consent_domain.errors import ConsentError
-from consent_ledger.api_keys import STALE_SECONDS_MAX, KeyRing
+from consent_ledger.key_ring import STALE_SECONDS_MAX, KeyRing
 from consent_plumbing.postgres import open_pool
 from http_service import make_keys
 

@@ -51,6 +51,8 @@ def test_given_rows_when_some_stay_then_their_bytes_do(tmp_path: Path, content: 
         (b"v\ngood\n", "column 'w' is not there"),
         (b"w,w\ngood,good\n", "column 'w' is twice"),
         (b"W,w\nbad,good\n", "columns 'w' and 'W' differ by case alone"),
+        (b"w ,w\nbad,good\n", "columns 'w' and 'w ' differ by spaces alone"),
+        (b"W\xc2\xa0,w\nbad,good\n", "differ by spaces alone"),
         (b"w,t\ngood\n", "line 2: the row has 1 fields, and the header 2"),
         (b"w,t\ngood,a\nbad,b\ngood,a,b\n", "line 4: the row has 3 fields"),
         (b'w,t\ngood,a"b\nbad,c"d\n', "line 2: a quote"),

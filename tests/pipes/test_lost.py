@@ -27,12 +27,12 @@ def kept(stack: Stack, target: str, *words: str) -> tuple[set[int], Any]:
 @pytest.fixture
 def rows(stack: Stack, tmp_path: Path) -> int:
     """Rows of everybody, alone and with a guest, collected at several times, some at none."""
-    owners = [*stack.on[20:26], stack.out[0], stack.sandbox, "nobody", "no id", None]
+    owners = [*stack.on[60:66], stack.out[0], stack.sandbox, "nobody", "no id", None]
     times = [RECENT, "2023-01-01T00:00:00Z", "2024-01-01T00:00:00Z", None]
     lines = [
         {"w": owner, "guests": guests, "t": time}
         for owner in owners
-        for guests in (stack.on[20], [stack.on[21], stack.on[22]], [stack.on[23], stack.out[0]])
+        for guests in (stack.on[60], [stack.on[61], stack.on[62]], [stack.on[63], stack.out[0]])
         for time in times
     ]
     text = "".join(json.dumps({**line, "n": number}) + "\n" for number, line in enumerate(lines))
@@ -47,7 +47,7 @@ def test_given_withdrawals_when_compared_then_lost_are_those_kept_then_and_dropp
     assert before
     nothing = lost(stack, told["token"], "--json")
     assert (nothing.code, nothing.told["lost"]) == (0, 0), nothing.out
-    gone = {stack.on[20], stack.on[24]}
+    gone = {stack.on[60], stack.on[64]}
     for name in gone:
         stack.post(f"/v1/workspaces/{name}/opt-outs", {"selector": {"all": True}, "applicant": APPLICANT})
     after, _ = kept(stack, "after.jsonl")

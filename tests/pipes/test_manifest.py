@@ -62,6 +62,30 @@ def test_given_a_manifest_of_a_file_when_registered_then_its_workspaces_are_foun
     assert "pipe-1" not in [run["run"] for run in other.told]
 
 
+def test_given_who_permits_at_some_time_when_none_of_its_rows_stays_then_its_data_was_not_used(
+    stack: Stack, tmp_path: Path
+) -> None:
+    kept, met = stack.on[32], stack.on[33]
+    (tmp_path / "in.csv").write_text(f"w,t\n{kept},{RECENT}\n{met},1990-01-01T00:00:00Z\n{met},\n")
+    ran = consent(
+        "filter", "in.csv", "out.csv", *QUESTION, "--json", "--manifest", "run.json", "--run", "pipe-kept",
+        **stack.settings(),
+    )  # fmt: skip
+    assert (ran.code, ran.told["kept"], ran.told["set"]["size"]) == (0, 1, 1), ran.out
+    assert json.loads((tmp_path / "run.json").read_text())["manifest"]["workspaces"] == "1"
+    assert consent("runs", "register", "run.json", **stack.settings()).code == 0
+    audit = stack.settings("auditor")
+    deadline = time.monotonic() + UNTIL_SECONDS_MAX
+    while consent("runs", "explain", "pipe-kept", kept, "--json", **audit).code == 2:
+        assert time.monotonic() < deadline, "it was not listed"
+        time.sleep(0.2)
+    used = {
+        name: [run["run"] for run in consent("runs", "list", "--workspace", name, "--json", **audit).told]
+        for name in (kept, met)
+    }
+    assert "pipe-kept" in used[kept] and "pipe-kept" not in used[met]
+
+
 def test_given_a_manifest_that_cannot_be_made_when_filtered_then_there_is_no_file_of_any_kind(
     stack: Stack, tmp_path: Path
 ) -> None:

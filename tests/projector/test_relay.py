@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import nats
@@ -81,14 +82,17 @@ async def relayed(migrated_database_url: str, nats_url: str) -> AsyncIterator[Re
     async with asyncio.timeout(10):
         while not bus.is_connected:  # noqa: ASYNC110 - a connection has no event to wait for
             await asyncio.sleep(0.01)
+    await _without_stream(client)  # the server is the session's: other tests' projectors relay to it too
     async with projected(migrated_database_url) as db:
         yield Relayed(db, bus, client, StillClock())
-    try:
-        await client.jetstream().delete_stream(STREAM)
-    except NotFoundError:
-        pass
+    await _without_stream(client)
     await bus.close()
     await client.close()
+
+
+async def _without_stream(client: Client) -> None:
+    with suppress(NotFoundError):
+        await client.jetstream().delete_stream(STREAM)
 
 
 async def test_given_events_then_the_stream_holds_their_bytes_in_order_by_type_with_the_events_id(

@@ -16,6 +16,19 @@ async def due(ledger: Registry, by: str = "auditor", **of: str) -> list[dict[str
     return listed
 
 
+async def objections(ledger: Registry, by: str = "auditor", **of: str) -> list[dict[str, Any]]:
+    """What is to be reviewed, by the API."""
+    await ledger.projected()
+    answer = await ledger.call.done("GET", "/v1/obligations", by, params=of)
+    listed: list[dict[str, Any]] = answer["objections"]
+    return listed
+
+
+def outputs_of(found: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
+    """The runs and outputs of obligations or objections, and whether they are open."""
+    return [(one["run"], out.get("uri", ""), out["open"]) for one in found for out in one["outputs"]]
+
+
 async def discharge(ledger: Registry, run: str, through: str | None = None, **more: Any) -> dict[str, Any]:
     body = {
         "action": "retrained",
@@ -334,3 +347,151 @@ async def test_given_a_recipient_then_what_it_applied_goes_on_and_never_back(led
     assert (one["recipient"], one["applied"], one["behind"]) == ("partner", end.rpartition("/")[2], "1")
     ahead = f"{end.rpartition('/')[0]}/99999999"
     assert (await applied(ahead))["code"] == "invalid_token"
+
+
+# -- objections for which nothing is due ---------------------------------------------------------------------
+
+
+async def test_given_an_opt_out_that_reaches_nothing_then_nothing_is_due_and_its_runs_are_to_be_reviewed(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("quiet")
+    await ledger.register("quiet-run", ["quiet", "acme"])
+    assert await objections(ledger, run="quiet-run") == []
+    told = await ledger.opt_out("quiet", ())
+    for of in ({"run": "quiet-run"}, {"workspace": "quiet"}):
+        assert await due(ledger, **of) == []
+        (one,) = await objections(ledger, **of, open="true")
+        assert (one["workspace"], one["because"], one["request"]) == ("quiet", "opt_out", told["request"])
+        assert outputs_of([one]) == [
+            ("quiet-run", "s3://quiet-run", True),
+            ("quiet-run", "models:/quiet-run", True),
+        ]
+        assert {out["action"] for out in one["outputs"]} == {"review"} and "dueAt" not in one
+    assert await objections(ledger, workspace="acme") == []
+
+
+async def test_given_an_opt_out_that_reaches_models_then_the_data_sets_are_to_be_reviewed(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("partial")
+    await ledger.register("partial-run", ["partial"])
+    await ledger.opt_out("partial", ["models"])
+    assert outputs_of(await due(ledger, run="partial-run")) == [("partial-run", "models:/partial-run", True)]
+    assert outputs_of(await objections(ledger, run="partial-run")) == [
+        ("partial-run", "s3://partial-run", True)
+    ]
+
+
+async def test_given_a_run_that_names_no_outputs_when_nothing_is_reached_then_review_and_nothing_due(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("nameless")
+    await ledger.register("nameless-run", ["nameless"], outputs=[])
+    await ledger.opt_out("nameless", ())
+    assert await due(ledger, run="nameless-run") == []
+    assert outputs_of(await objections(ledger, run="nameless-run")) == [("nameless-run", "", True)]
+
+
+async def test_given_a_member_whose_opt_out_denies_and_is_not_proven_then_it_is_to_be_reviewed(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("hearsay", "member")
+    await ledger.register("member-run", ["member", "hearsay"])
+    for name, authority in (("member", "plausible"), ("hearsay", "unverified")):
+        body = {
+            "selector": {"all": True},
+            "applicant": {"role": "member", "authority": authority},
+            "reach": ["models"],
+        }
+        await ledger.call.done("POST", f"/v1/workspaces/{name}/opt-outs", json=body)
+    assert await due(ledger, run="member-run") == []
+    (one,) = await objections(ledger, run="member-run")
+    assert (one["workspace"], one["because"]) == ("member", "opt_out_requested")
+
+
+async def test_given_an_objection_when_it_was_reviewed_or_taken_back_then_it_is_open_no_more(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("reviewed")
+    await ledger.register("reviewed-run", ["reviewed"])
+    told = await ledger.opt_out("reviewed", ())
+    assert len(await objections(ledger, run="reviewed-run", open="true")) == 1
+    await discharge(ledger, "reviewed-run", action="not_affected")
+    assert await objections(ledger, run="reviewed-run", open="true") == []
+    (one,) = await objections(ledger, run="reviewed-run")
+    assert one["open"] is False
+    await ledger.call.done("POST", f"/v1/requests/{told['request']}/withdraw", json={"applicant": OWNER})
+    assert await objections(ledger, run="reviewed-run") == []
+
+
+async def test_given_runs_that_followed_when_nothing_is_reached_then_they_are_to_be_reviewed_too(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("source")
+    await ledger.register("source-run", ["source"])
+    await ledger.register("derived-run", ["acme"], parents=["source-run"])
+    await ledger.opt_out("source", ())
+    assert {one["run"] for one in await objections(ledger, workspace="source")} == {
+        "source-run",
+        "derived-run",
+    }
+    (one,) = await objections(ledger, run="derived-run")
+    assert (one["workspace"], one["via"]) == ("source", "source-run")
+
+
+async def test_given_an_owner_then_it_sees_its_own_objections_and_not_what_things_are_called_inside(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("reserved")
+    await ledger.register("reserved-run", ["reserved"])
+    await ledger.opt_out("reserved", ())
+    (one,) = await objections(ledger, "workspace/reserved", workspace="reserved")
+    assert [out.get("uri", "") for out in one["outputs"]] == ["", ""]
+
+
+@pytest.mark.parametrize("reach", [(), ("models",)])
+async def test_given_who_objects_to_what_a_later_run_was_for_then_that_run_is_concerned_and_not_the_first(
+    ledger: Registry, reach: tuple[str, ...]
+) -> None:
+    """Its data came there as an output of a run for another purpose, to which it does not object."""
+    name = f"later{len(reach)}"
+    await ledger.enrol(name)
+    await ledger.register(f"{name}-first", [name])
+    later = {"purpose": "assistant.train", "parents": [f"{name}-first"]}
+    await ledger.register(f"{name}-second", [], **later)
+    body = {"selector": {"keys": ["assistant.train"]}, "applicant": OWNER, "reach": list(reach)}
+    await ledger.call.done("POST", f"/v1/workspaces/{name}/opt-outs", json=body)
+    concerned = [f"{name}-second"]
+    for of in ({"workspace": name}, {"run": f"{name}-second"}):
+        assert [one["run"] for one in await due(ledger, **of)] == (concerned if reach else [])
+        assert [one["run"] for one in await objections(ledger, **of)] == concerned
+    assert await due(ledger, run=f"{name}-first") == await objections(ledger, run=f"{name}-first") == []
+
+
+async def test_given_more_objections_than_an_answer_holds_then_it_says_so_and_leaves_out_nothing_that_is_due(
+    ledger: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consent_ledger.runs.obligations.OBLIGATIONS_MAX", 2)
+    names = [f"many{number}" for number in range(5)]
+    await ledger.enrol(*names)
+    await ledger.register("many-first", names)
+    await ledger.register("many-run", names, parents=["many-first"])
+    for name in names:
+        await ledger.opt_out(name, ())
+    await ledger.projected()
+
+    async def asked() -> dict[str, Any]:
+        return await ledger.call.done("GET", "/v1/obligations", "auditor", params={"run": "many-run"})
+
+    told = await asked()
+    assert (told["obligations"], len(told["objections"]), told["objectionsMore"]) == ([], 2, True)
+    assert not told.get("more")
+    last = names[-1]
+    await ledger.call.done("POST", f"/v1/workspaces/{last}/opt-outs", json=ALL_OF_IT)
+    await ledger.projected()
+    told = await asked()
+    assert [one["workspace"] for one in told["obligations"]] == [last] and told["objectionsMore"]
+
+
+ALL_OF_IT = {"selector": {"all": True}, "applicant": OWNER, "reach": ["datasets", "models"]}

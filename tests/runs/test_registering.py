@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import random
@@ -241,6 +242,30 @@ async def test_given_the_same_run_twice_then_the_second_is_refused_and_a_key_rep
     assert again.json()["position"] == first.json()["position"]
     assert again.json()["replayed"] is True
     await ledger.refused(body, "already_exists")
+
+
+async def test_given_two_manifests_of_one_run_at_once_then_one_is_recorded_and_the_other_refused(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("racer")
+    bodies = [await ledger.manifest("raced", ["racer"], code=f"git:{number}") for number in range(6)]
+    answers = await asyncio.gather(*(ledger.post(body) for body in bodies))
+    assert sorted(one.status_code for one in answers) == [201, 409, 409, 409, 409, 409]
+    (winner,) = [number for number, one in enumerate(answers) if one.status_code == 201]
+    await ledger.projected()
+    listed = await ledger.call.done("GET", "/v1/runs", params={"workspace": "racer"})
+    assert [(run["run"], run["code"]) for run in listed["runs"]] == [("raced", f"git:{winner}")]
+
+
+async def test_given_one_manifest_sent_several_times_at_once_then_it_is_recorded_once(
+    ledger: Registry,
+) -> None:
+    await ledger.enrol("sender")
+    body = await ledger.manifest("sent", ["sender"])
+    key = {"idempotency-key": "sent-manifest"}
+    answers = await asyncio.gather(*(ledger.post(body, headers=key) for _ in range(6)))
+    assert {one.status_code for one in answers} == {201}, [one.text for one in answers]
+    assert len({one.json()["position"] for one in answers}) == 1
 
 
 async def test_given_a_dry_run_then_nothing_is_recorded_or_signed(ledger: Registry) -> None:

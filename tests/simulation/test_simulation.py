@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import structlog
+import uvloop
 from consent_domain import merkle
 from consent_domain.commands import (
     Command,
@@ -435,7 +436,7 @@ def simulate_all(seeds: range) -> Counter[str]:
     for seed in seeds:
         with tempfile.TemporaryDirectory(prefix="consent-simulation-", dir=MEMORY) as folder:
             try:
-                simulation = asyncio.run(simulate(seed, Path(folder)))
+                simulation = uvloop.run(simulate(seed, Path(folder)))
             except Exception as error:
                 raise AssertionError(f"seed {seed}: {error}") from error
         seen += Counter(

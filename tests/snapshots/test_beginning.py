@@ -45,6 +45,7 @@ class Server:
                 self.send_response(status)
                 self.send_header("content-type", kind)
                 self.send_header("content-length", str(len(body)))
+                self.send_header("consent-question", self.headers.get("consent-question", ""))
                 self.end_headers()
                 self.wfile.write(body)
 

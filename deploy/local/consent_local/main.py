@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from consent_local.children import ServerError
-from consent_local.demo.play import play
-from consent_local.demo.telling import Untrue
 from consent_local.reset import reset
 from consent_local.status import in_words, status
 from consent_local.up import Options, up
@@ -75,6 +73,10 @@ def _up(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    # Not above: the story needs an HTTP client and reads Parquet, which take a second to import.
+    from consent_local.demo.play import play
+    from consent_local.demo.telling import Untrue
+
     try:
         play(options.examples, options.keep)
     except Untrue as error:

@@ -28,6 +28,7 @@ from consent_gate.commands.replica import pinned_replica
 from consent_gate.commands.settings import Settings, settings_of
 from consent_gate.commands.terminal import painted, plain, table
 from consent_gate.commands.usage import DENY, EXIT_CODES, PERMIT, UNDECIDED, Subcommands, examples
+from consent_gate.commands.waiting import add_wait
 from consent_gate.commands.what_if import what_if
 
 _EXIT_CODES = {"permit": PERMIT, "deny": DENY}
@@ -37,6 +38,7 @@ _OF_A_LEDGER = {
     "--as-of": "as_of",
     "--explain": "explain",
     "--with": "documents",
+    "--wait": "wait",
 }
 _EXAMPLES = """\
   consent check acme --purpose train.search_ranking --collected 2024-01-15T10:30:00Z
@@ -79,6 +81,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
         help="the answer as if these events (JSON; - for standard input) were recorded now; may be "
         "repeated. Nothing is sent to the ledger",
     )  # fmt: skip
+    add_wait(group)
     add_offline(command)
     command.set_defaults(run=_run)
 
@@ -101,6 +104,10 @@ def add_collected(command: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.wait is not None and not options.documents:
+        raise ConsentError(
+            "invalid_value", "--wait is for --with: a check is answered at once, or not at all"
+        )
     return (
         _check_offline(options) if is_offline(options, _OF_A_LEDGER) else asking("pipeline", check)(options)
     )
@@ -147,7 +154,7 @@ def check(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> in
 def _check_with(
     ledger: Ledger, settings: Settings, reading: Ledger, asked: CheckRequest, options: argparse.Namespace
 ) -> int:
-    with pinned_replica(ledger, settings) as (_, pin):
+    with pinned_replica(ledger, settings, options.wait) as (_, pin):
         found = what_if(pin, asked, options.documents)
     imagined = {int(event["sequence"]): event for event in found.events}
     stored = explain.events_of(reading)

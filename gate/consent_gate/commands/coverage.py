@@ -10,10 +10,10 @@ from pathlib import Path
 from consent_domain.errors import ConsentError
 
 from consent_gate.commands.ledger import Ledger, asking
-from consent_gate.commands.runs import Told, runs_of
+from consent_gate.commands.runs import runs_of
 from consent_gate.commands.terminal import painted, plain, table
 from consent_gate.commands.usage import Subcommands, examples
-from consent_gate.coverage import Asset, Finding, as_html, covered, inventory
+from consent_gate.coverage import Against, Asset, Finding, as_html, covered, inventory
 
 _EXIT_CODES = "Exit codes: 0 everything is covered; 1 something is not; 2 refused or wrong usage."
 _EXAMPLES = """\
@@ -21,7 +21,6 @@ _EXAMPLES = """\
   consent coverage mlflow:http://localhost:5000 --html coverage.html"""
 
 ALL_COVERED, GAPS = 0, 1
-_COLOURS = {"covered": "permit", "outdated": "deny", "no_manifest": "deny"}
 
 
 def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
@@ -67,13 +66,16 @@ def _assets(named: str) -> list[Asset]:
     return inventory(Path(named))
 
 
-def _due(ledger: Ledger, run: str) -> list[Told]:
+def _due(ledger: Ledger, run: str) -> Against:
     """What is open of a run. Where the ledger says that there is more than it tells, anything may be."""
     told = ledger.get("/v1/obligations", run=run, open="true")
-    found: list[Told] = told["obligations"]
-    if told.get("more"):
-        found.append({"workspace": "others", "because": "more", "dueAt": "", "outputs": [{"open": True}]})
-    return found
+    if "objections" not in told:
+        raise ConsentError("unavailable", "the ledger is older than this command, and says not who objects")
+    more = {"workspace": "others", "because": "more", "dueAt": "", "outputs": [{"open": True}]}
+    return Against(
+        told["obligations"] + [more] * bool(told.get("more")),
+        told["objections"] + [more] * bool(told.get("objectionsMore")),
+    )
 
 
 def _print(findings: list[Finding]) -> None:

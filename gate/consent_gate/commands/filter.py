@@ -18,12 +18,13 @@ from consent_gate.commands.check import add_question
 from consent_gate.commands.filtered import in_words, summary
 from consent_gate.commands.ledger import Ledger, asking
 from consent_gate.commands.offline import add_offline, is_offline, offline_gate
+from consent_gate.commands.pandas_left_out import leave_pandas_out
 from consent_gate.commands.richly import progress
 from consent_gate.commands.settings import Settings, settings_of
 from consent_gate.commands.usage import EXIT_CODES, PERMIT, Subcommands, examples
+from consent_gate.commands.waiting import add_wait, followed
 from consent_gate.engines.where import Where
 from consent_gate.formats.format import STANDARD, formats
-from consent_gate.gate import Gate
 
 if TYPE_CHECKING:
     from consent_gate.engines.job import Job
@@ -75,6 +76,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
         "--lost-since", metavar="TOKEN|POSITION|TIME",
         help="write no rows: count those that were permitted then and are not now; 1 if there are any",
     )  # fmt: skip
+    add_wait(command)
     group = command.add_argument_group("a manifest, for `consent runs register`")
     group.add_argument("--manifest", metavar="FILE", help="write it there")
     group.add_argument(
@@ -91,7 +93,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.lost_since is None:
         options.target = options.target or STANDARD
         options.is_data_printed = options.target == STANDARD
-    if is_offline(options, {"--lost-since": "lost_since"}):
+    if is_offline(options, {"--lost-since": "lost_since", "--wait": "wait"}):
         return filter_rows(None, settings_of(options, "pipeline", ()), options)
     return asking("pipeline", filter_rows)(options)
 
@@ -103,6 +105,8 @@ def filter_rows(ledger: Ledger | None, settings: Settings, options: argparse.Nam
     to standard output has no end.
     """
     require_pyarrow()
+    if getattr(options, "is_program", False):
+        leave_pandas_out()
     if options.lost_since is not None and ledger is not None:
         from consent_gate.commands.lost import count_lost
 
@@ -122,7 +126,7 @@ def filter_rows(ledger: Ledger | None, settings: Settings, options: argparse.Nam
         for path in filter(None, (options.target, options.report, options.manifest)):
             make_way(source, path, options.overwrite)
         with asked(ledger, settings, options) as job, Target(options.target, written_as) as target:
-            passed_on(job, columns, reader, source, target)
+            passed_on(job, columns, reader, source, target, notes_kept=bool(options.manifest))
             digest = _finished(target)
             told = summary(job.report(), options, digest, time.monotonic() - begun)
             beside = {}
@@ -140,12 +144,14 @@ def _keep(target: Target, beside: dict[Path, bytes]) -> None:
     """The target is there last of all, and nothing without it."""
     from consent_gate.formats.writing import write_whole
 
+    written: list[Path] = []
     try:
         for path, content in beside.items():
             write_whole(path, content)
+            written.append(path)
         target.keep()
     except BaseException:
-        for path in beside:
+        for path in written:
             path.unlink(missing_ok=True)
         raise
 
@@ -170,19 +176,13 @@ def opened(source: Source, options: argparse.Namespace) -> tuple[Columns, Reader
 
 @contextmanager
 def asked(ledger: Ledger | None, settings: Settings, options: argparse.Namespace) -> Iterator[Job]:
-    """A job as of now. Raises ConsentError at once if the key may not follow the feed, and as `Gate.job`."""
+    """A job as of now. Raises ConsentError as `commands.waiting.followed` and `Gate.job` do."""
     if ledger is None:
         with offline_gate(options) as gate, gate.job(options.purpose, categories=options.category) as job:
             yield job
         return
-    ledger.require_feed()
-    gate = Gate.connect(
-        settings.url,
-        settings.token,
-        replica_dir=settings.replica or None,
-        verifier_key=settings.feed_key or None,
-    )
-    with gate, gate.job(options.purpose, categories=options.category) as job:
+    gate, left = followed(ledger, settings, options.wait)
+    with gate, gate.job(options.purpose, categories=options.category, wait_seconds_max=left) as job:
         yield job
 
 
@@ -197,14 +197,20 @@ def require_known_purpose(purpose: str, verdicts: Iterable[Verdict]) -> None:
         )
 
 
-def passed_on(job: Job, columns: Columns, reader: Reader, source: Source, target: Target) -> None:
-    """All rows that stay go to the target, and the job counts them."""
+def passed_on(
+    job: Job, columns: Columns, reader: Reader, source: Source, target: Target, *, notes_kept: bool
+) -> None:
+    """All rows that stay go to the target, and the job counts them.
+
+    `notes_kept`: the job's set is of those who own a row that stayed, and not of all who were met and permit
+    at some time.
+    """
     import pyarrow as pa
 
     from consent_gate.filter import Filter
 
     task = job.task(Where(tuple(columns.owners), columns.collected or None), True, None)
-    rows = Filter(task.judge(), columns.owners, columns.collected)
+    rows = Filter(task.judge(), columns.owners, columns.collected, notes_kept=notes_kept)
     task.counting(rows)
     with _written(target):
         writer: Writer = reader.writer(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -10,14 +11,20 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from consent_domain.errors import STATUS, ConsentError
+from consent_domain.errors import STATUS, ConsentError, Unreadable
+from consent_domain.reasons import PERMITTING
 
-from consent_gate.answers import CheckAnswer, CheckRequest, encode
+from consent_gate.answers import PERMIT, CheckAnswer, CheckRequest, encode
 from consent_gate.commands.settings import Settings, settings_of
+from consent_gate.deadlines import DeadlineTransport
+from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
+from consent_gate.server_client import ANSWERS_ANOTHER, QUESTION_HEADER
+from consent_gate.signatures import Verifier, WrongKey, read_page
 
 CONNECT_SECONDS_MAX = 5.0
 READ_SECONDS_MAX = 30.0
 WRITE_SECONDS_MAX = 180.0
+ANSWER_BYTES_MAX = 256 << 20
 HISTORY_PAGE = 1_000
 _KEY_HINT = "give a valid API key by --token, CONSENT_TOKEN or a settings file"
 _decode_answer = msgspec.json.Decoder(CheckAnswer).decode
@@ -30,8 +37,11 @@ class Ledger:
         self._url = settings.url
         self._client = httpx.Client(
             base_url=settings.url,
-            headers={"authorization": f"Bearer {settings.token}"},
-            timeout=httpx.Timeout(READ_SECONDS_MAX, connect=CONNECT_SECONDS_MAX),
+            headers={
+                "authorization": f"Bearer {settings.token}",
+                "accept-encoding": ACCEPT_ENCODING,
+            },
+            transport=DeadlineTransport(settings.url),
             follow_redirects=False,
         )
 
@@ -44,12 +54,19 @@ class Ledger:
         self._client.close()
 
     def check(self, question: CheckRequest) -> CheckAnswer:
-        """The answer to a check. Raises ConsentError if there is none that can be read."""
-        content = self._call("POST", "/v1/check", encode(question))
+        """The answer to a check. Raises ConsentError if there is none that can be read, or it is to another
+        question, and for a permit whose reasons do not permit: a shell goes on after it.
+        """
+        own = secrets.token_hex(16)
+        content = self._call("POST", "/v1/check", encode(question), more_headers={QUESTION_HEADER: own})
         try:
-            return _decode_answer(content)
-        except msgspec.MsgspecError as error:
+            answer = _decode_answer(content)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._strange(f"its answer cannot be read: {error}") from error
+        codes = [reason.code for reason in answer.reasons]
+        if answer.decision == PERMIT and (not codes or not PERMITTING.keys() >= set(codes)):
+            raise self._strange("it permits for reasons that do not")
+        return answer
 
     def get(self, path: str, **parameters: str) -> Any:
         """The JSON at a path. Raises ConsentError for a refusal, or `unavailable`."""
@@ -87,20 +104,27 @@ class Ledger:
             raise
         return event
 
-    def require_feed(self) -> None:
-        """Raises ConsentError unless the key may follow the feed: at once; a gate would go on trying."""
-        self._call("GET", "/v1/feed/changes", None, {"after": "0", "limit": "1"})
+    def require_feed(self, feed_key: str = "") -> None:
+        """Raises ConsentError unless the API key may follow the feed, and `feed_key`, if it is given, is the
+        one that signs it: at once, where a gate would go on trying. `wrong_key` if another key does.
+        """
+        verifier = Verifier.parse(feed_key) if feed_key else None
+        page = self._call("GET", "/v1/feed/changes", None, {"after": "0", "limit": "1"})
+        try:
+            read_page(page, verifier)
+        except WrongKey as error:
+            raise ConsentError("wrong_key", error.detail) from error
+        except Unreadable as error:
+            raise self._strange(f"its feed cannot be read: {error.detail}") from error
 
     def health(self) -> dict[str, Any]:
         """What the ledger says of itself, ready or not. Raises ConsentError `unavailable`."""
+        status, content = self._sent("GET", "/health/ready")
         try:
-            response = self._client.get("/health/ready")
-            found: dict[str, Any] = response.json()
-        except httpx.HTTPError as error:
-            raise self._silent(error) from error
+            found: dict[str, Any] = httpx.Response(status, content=content).json()
         except ValueError as error:
             raise self._strange("its answer is no JSON") from error
-        return found | {"ready": response.status_code == 200}
+        return found | {"ready": status == 200}
 
     def _call(
         self,
@@ -109,29 +133,46 @@ class Ledger:
         content: bytes | None,
         parameters: dict[str, str] | None = None,
         more_headers: dict[str, str] | None = None,
-        seconds_max: float = READ_SECONDS_MAX,
+        seconds_max: float | None = None,
         done: tuple[int, ...] = (200,),
     ) -> bytes:
         """What is answered with a status of `done`: nothing but 200 answers a question."""
         headers = {"content-type": "application/json"} if content is not None else {}
         headers |= more_headers or {}
-        timeout = httpx.Timeout(seconds_max, connect=CONNECT_SECONDS_MAX)
+        status, answer = self._sent(
+            method, path, seconds_max, content=content, headers=headers, params=parameters
+        )
+        if status in done:
+            return answer
+        raise self._refusal(status, answer)
+
+    def _sent(
+        self, method: str, path: str, seconds_max: float | None = None, **request: Any
+    ) -> tuple[int, bytes]:
+        """The status and body of the answer, all of it within `seconds_max`, by default those of a read."""
+        seconds = READ_SECONDS_MAX if seconds_max is None else seconds_max
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS_MAX))
         try:
-            response = self._client.request(
-                method, path, content=content, headers=headers, params=parameters, timeout=timeout
-            )
+            with self._client.stream(method, path, timeout=timeout, **request) as response:
+                body = BoundedBody(response.headers, "its answer", ANSWER_BYTES_MAX)
+                for part in response.iter_raw():
+                    body.add(part)
+                own = response.request.headers.get(QUESTION_HEADER)
+                echoes = own is None or response.headers.get(QUESTION_HEADER) == own
+                if response.status_code == 200 and not echoes:
+                    raise self._strange(ANSWERS_ANOTHER)
+                return response.status_code, body.whole()
         except httpx.HTTPError as error:
             raise self._silent(error) from error
-        if response.status_code in done:
-            return response.content
-        raise self._refusal(response)
+        except Unreadable as error:
+            raise self._strange(error.detail) from error
 
-    def _refusal(self, response: httpx.Response) -> ConsentError:
+    def _refusal(self, status: int, content: bytes) -> ConsentError:
         try:
-            problem = response.json()
+            problem = httpx.Response(status, content=content).json()
             code, detail = str(problem["code"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
-            return self._strange(f"it answered {response.status_code}")
+            return self._strange(f"it answered {status}")
         if code not in STATUS:
             return self._strange(f"it answered {code}: {detail}")
         more = {"denied": problem["denied"]} if "denied" in problem else {}

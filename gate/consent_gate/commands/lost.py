@@ -42,12 +42,15 @@ def count_lost(ledger: Ledger, settings: Settings, options: argparse.Namespace) 
     Raises ConsentError if it could not be decided about each row, at both moments.
     """
     from consent_gate.formats.reading import Source
+    from consent_gate.formats.writing import make_way
 
     _require_no_output(options)
     begun = time.monotonic()
     read_as, _ = formats(options.source, STANDARD, options.read_as, None)
     with Source(options.source, read_as) as source:
         columns, reader = opened(source, options)
+        if options.report:
+            make_way(source, options.report, options.overwrite)
         with asked(ledger, settings, options) as job:
             asking = _Past(ledger, options.purpose, options.category)
             moment = asking.moment(options.lost_since, job.token)

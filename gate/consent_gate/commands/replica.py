@@ -7,22 +7,19 @@ from contextlib import contextmanager
 
 from consent_gate.commands.ledger import Ledger
 from consent_gate.commands.settings import Settings
+from consent_gate.commands.waiting import followed
 from consent_gate.gate import Gate
 from consent_gate.pin import Pin, pinned
 
 
 @contextmanager
-def pinned_replica(ledger: Ledger, settings: Settings) -> Iterator[tuple[Gate, Pin]]:
+def pinned_replica(
+    ledger: Ledger, settings: Settings, seconds_max: float | None
+) -> Iterator[tuple[Gate, Pin]]:
     """The replica as of a moment that knows all that was recorded before this call, and who follows for it.
 
-    Raises ConsentError at once if the key may not follow the feed, `stale` if no fresh state comes.
+    Waits for it, and raises ConsentError, as `commands.waiting.followed` does.
     """
-    ledger.require_feed()
-    gate = Gate.connect(
-        settings.url,
-        settings.token,
-        replica_dir=settings.replica or None,
-        verifier_key=settings.feed_key or None,
-    )
-    with gate, pinned(gate) as pin:
+    gate, left = followed(ledger, settings, seconds_max)
+    with gate, pinned(gate, left) as pin:
         yield gate, pin

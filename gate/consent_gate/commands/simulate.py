@@ -25,6 +25,7 @@ from consent_gate.commands.richly import progress
 from consent_gate.commands.settings import settings_of
 from consent_gate.commands.simulated import Simulated, for_programs, in_words
 from consent_gate.commands.usage import Subcommands, examples
+from consent_gate.commands.waiting import add_wait
 from consent_gate.offline import open_offline
 from consent_gate.replica import Replica
 from consent_gate.simulation.census import SAMPLES, Census
@@ -75,6 +76,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
         "--offline", metavar="FACTS.parquet",
         help="on this snapshot with its note beside it, and not on the ledger's facts of now",
     )  # fmt: skip
+    add_wait(command)
     command.add_argument(
         "--allow-widening",
         action="store_true",
@@ -132,12 +134,14 @@ class _Moment(NamedTuple):
 def _moment(options: argparse.Namespace) -> Iterator[_Moment]:
     """The facts now, from the ledger, or those of a snapshot file."""
     if options.offline is not None:
+        if options.wait is not None:
+            raise ConsentError("invalid_value", "a snapshot is there or not: leave --wait or --offline out")
         found = settings_of(options, "pipeline", needed=())
         with _snapshot_file(Path(options.offline), found.feed_key) as moment:
             yield moment
         return
     found = settings_of(options, "pipeline")
-    with Ledger(found) as ledger, pinned_replica(ledger, found) as (gate, pin):
+    with Ledger(found) as ledger, pinned_replica(ledger, found, options.wait) as (gate, pin):
         yield _Moment(pin.snapshot, pin.token, pin.at, _rows(gate.replica))
 
 

@@ -40,7 +40,7 @@ def add(commands: Subcommands, shared: argparse.ArgumentParser) -> None:
 
 def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> int:
     """Print how the ledger, the API key and this host's replica are; 0 if checks can be answered, else 2."""
-    found: dict[str, Any] = {"url": settings.url, **_ledger(ledger)}
+    found: dict[str, Any] = {"url": settings.url, **_ledger(ledger, settings.feed_key)}
     folder = (
         Path(settings.replica)
         if settings.replica
@@ -48,14 +48,17 @@ def status(ledger: Ledger, settings: Settings, options: argparse.Namespace) -> i
     )
     found["replica"] = {"folder": str(folder), **_replica(folder)}
     print(json.dumps(found) if options.json else in_words(found))
-    return READY if found["ledger"]["ready"] and found["key"] == "accepted" else NOT_READY
+    usable = found["key"] == "accepted" and not found["feedKey"].startswith("wrong_key")
+    return READY if found["ledger"]["ready"] and usable else NOT_READY
 
 
-def _ledger(ledger: Ledger) -> dict[str, Any]:
+def _ledger(ledger: Ledger, feed_key: str) -> dict[str, Any]:
     try:
-        return {"ledger": ledger.health(), "key": _key(ledger)}
+        health = ledger.health()
     except ConsentError as error:
-        return {"ledger": {"ready": False, "failures": [error.detail]}, "key": "not tried"}
+        failed = {"ready": False, "failures": [error.detail]}
+        return {"ledger": failed, "key": "not tried", "feedKey": "not tried"}
+    return {"ledger": health, "key": _key(ledger), "feedKey": _feed_key(ledger, feed_key)}
 
 
 def _key(ledger: Ledger) -> str:
@@ -64,6 +67,16 @@ def _key(ledger: Ledger) -> str:
     except ConsentError as error:
         return str(error)
     return "accepted"
+
+
+def _feed_key(ledger: Ledger, feed_key: str) -> str:
+    if not feed_key:
+        return "not given"
+    try:
+        ledger.require_feed(feed_key)
+    except ConsentError as error:
+        return str(error)
+    return "fits"
 
 
 def _replica(folder: Path) -> dict[str, Any]:
@@ -88,6 +101,7 @@ def in_words(found: dict[str, Any]) -> str:
         rows.append(["", f"position {ledger['position']}, {ledger.get('stalenessMs', 0)} ms old"])
     rows += [
         ["API key", plain(found["key"])],
+        ["feed key", plain(found["feedKey"])],
         ["replica", f"{replica['state']}{_aside(plain(replica['why']))}"],
     ]
     if replica.get("token"):

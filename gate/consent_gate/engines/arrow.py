@@ -44,11 +44,11 @@ def filtering(task: Task, schema: pa.Schema) -> Filter:
     return task.filtering()
 
 
-def mask_of(task: Task, rows: Filter, table: pa.Table | pa.RecordBatch) -> Any:
+def mask_of(task: Task, rows: Filter, table: pa.Table | pa.RecordBatch, block: int = 0) -> Any:
     """The mask of a whole table, as a `ChunkedArray`: block by block, on all processors."""
     names = list(dict.fromkeys([*task.where.columns, task.where.collected_column]))
     used = table.select([name for name in names if name])
-    block = min(BLOCK_ROWS_MAX, max(BLOCK_ROWS_MIN, -(-len(used) // pa.cpu_count())))
+    block = block or min(BLOCK_ROWS_MAX, max(BLOCK_ROWS_MIN, -(-len(used) // pa.cpu_count())))
     starts = range(0, len(used), block)
 
     def judged(start: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from consent_domain.errors import ConsentError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from consent_gate.engines.rows import Rows
     from consent_gate.filter import Filter
 
+Made = TypeVar("Made")
 Progress = Callable[[int, int | None], None]
 """Called now and then with the rows done, and the rows there are, if that is known."""
 
@@ -53,6 +54,9 @@ class Task(Protocol):
 
     def pinned(self) -> Any:
         """All standings (`consent_gate.engines.pinned.Pinned`): for other processes, joins, and later."""
+
+    def of_pinned(self, make: Callable[[Any], Made]) -> Made:
+        """What `make` makes of `pinned`, once a job."""
 
     def filtering(self) -> Filter:
         """A filter of the task's columns by its judge, whose counts are the report's. Needs pyarrow."""

@@ -12,12 +12,11 @@ processes, takes the standings of all workspaces along (`pinned`): those never a
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from os import getpid
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import lmdb
 import msgspec
@@ -25,9 +24,11 @@ from consent_domain.errors import ConsentError
 from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.engines.engine import Counts, Progress, Task, engine_of
+from consent_gate.engines.engine import Made, Progress, Task, engine_of
+from consent_gate.engines.guarded import Guarded
 from consent_gate.engines.report import NAMES_SHOWN_MAX, Overtaken, Report, set_digest
-from consent_gate.engines.rows import Owners, Rows
+from consent_gate.engines.rows import Owners
+from consent_gate.engines.tasks import JobTask, totals
 from consent_gate.engines.where import Place, Where, where
 from consent_gate.engines.withdrawals import Withdrawals, permits_ever
 from consent_gate.gate import Gate
@@ -35,11 +36,10 @@ from consent_gate.pin import Pin, pinned
 from consent_gate.questions import require_question
 from consent_gate.reader import Reader, snapshot_of
 from consent_gate.replica import Replica
-from consent_gate.verdicts import Judge, Standing, Verdict, Verdicts
+from consent_gate.verdicts import Judge, Verdicts
 
 if TYPE_CHECKING:
     from consent_gate.engines.pinned import Pinned
-    from consent_gate.filter import Filter
     from consent_gate.standings import Standings
 
 
@@ -74,11 +74,12 @@ class Job:
         self._pid = getpid()
         self._lock = threading.RLock()
         self._verdicts = Verdicts(self._pin.snapshot, self._pin.at, purpose, categories, self._pin.until)
-        self._guarded = _Guarded(self._verdicts)
+        self._guarded = Guarded(self._verdicts)
         self._pinned: Pinned | None = None
+        self._made: dict[Callable[[Pinned], Any], Any] = {}
         self._standings: Standings | None = None
         self._owners: Owners | None = None
-        self._tasks: list[_Task] = []
+        self._tasks: list[JobTask] = []
 
     def filter(
         self,
@@ -112,7 +113,7 @@ class Job:
 
     def task(self, where: Where, reasons: bool, progress: Progress | None) -> Task:
         """One piece of data, for those who judge it themselves: they call `counting` first, `end` last."""
-        task = _Task(self, where, reasons, progress or _silent)
+        task = JobTask(self, where, reasons, progress or _silent)
         self._tasks.append(task)
         return task
 
@@ -161,6 +162,14 @@ class Job:
                 self._guarded.everybody = self._pinned.everybody
             return self._pinned
 
+    def of_pinned(self, make: Callable[[Pinned], Made]) -> Made:
+        """What `make` makes of `pinned`: once a job, for all its data. Raises as both do."""
+        pinned = self.pinned()
+        with self._lock:
+            if make not in self._made:
+                self._made[make] = make(pinned)
+            return cast(Made, self._made[make])
+
     # -- its end ---------------------------------------------------------------------------------------------
 
     def met_after(self, count: int) -> list[str]:
@@ -189,14 +198,13 @@ class Job:
         with self._lock:
             judge = self.judge()
             names = self._permitted()
-            totals = _totals(self._tasks)
             return Report(
                 self.purpose,
                 self.categories,
                 str(self.token),
                 self.ledger_time,
                 self._verdicts.policy_version,
-                *totals,
+                *totals(self._tasks),
                 all(task.ended for task in self._tasks),
                 "met" if self._pinned is None else "all",
                 len(names),
@@ -223,6 +231,9 @@ class Job:
     def _permitted(self) -> list[str]:
         if self._pinned is not None:
             return self._pinned.permitted().to_pylist()  # type: ignore[no-any-return]
+        kept = [task.kept for task in self._tasks]
+        if kept and None not in kept:
+            return sorted(set().union(*(one for one in kept if one is not None)))
         met = list(self._verdicts.met.items())  # other threads go on meeting some
         return sorted(name for name, standing in met if permits_ever(self._verdicts, standing))
 
@@ -262,6 +273,8 @@ class Job:
             self._guarded.is_open = False
             if getpid() == self._pid:
                 self._open.close()
+                self._pin.let_go()
+                self._verdicts.let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -289,128 +302,6 @@ class Result:
     def close(self) -> None:
         """Give up on a stream that will not be read to its end. Idempotent."""
         self.job.close()
-
-
-class _Guarded:
-    """Verdicts that raise, rather than read a replica that is let go of or belongs to another process."""
-
-    def __init__(self, verdicts: Verdicts) -> None:
-        self._verdicts = verdicts
-        self._pid = getpid()
-        self._lock = threading.Lock()
-        self.is_open = True
-        self.everybody: Any = None
-        """Of the pinned set, once there is one: it numbers lines and verdicts as these do."""
-        self.table = verdicts.table
-        self.lines = verdicts.lines
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether it can be asked about anybody, from here."""
-        return self.is_open and getpid() == self._pid
-
-    def require_open(self) -> None:
-        """Raises ConsentError `unavailable` if nothing can be asked here any more."""
-        if getpid() != self._pid:
-            raise ConsentError(
-                "unavailable", "the job belongs to the process that was forked; call job.pinned() before"
-            )
-        if not self.is_open:
-            raise ConsentError("unavailable", "the job is closed; begin another one")
-
-    def alone(self) -> AbstractContextManager[Any]:
-        """No other thread numbers verdicts meanwhile: two of them would get the same number."""
-        return self._lock
-
-    def standings(self, names: Sequence[str]) -> list[Standing]:
-        met = self._verdicts.met
-        if any(name not in met for name in names):
-            self.require_open()
-            with self._lock:
-                return self._verdicts.standings(names)
-        return [met[name] for name in names]
-
-
-class _Task:
-    """One piece of data: `consent_gate.engines.engine.Task`."""
-
-    def __init__(self, job: Job, where: Where, reasons: bool, progress: Progress) -> None:
-        self.where = where
-        self.reasons = reasons
-        self.progress = progress
-        self.ended = False
-        self._job = job
-        self._counts: Counts | None = None
-        self._rows: Callable[[], tuple[int | None, int | None]] = lambda: (None, None)
-
-    def judge(self) -> Judge:
-        return self._job.judge()
-
-    def pinned(self) -> Pinned:
-        return self._job.pinned()
-
-    def filtering(self) -> Filter:
-        from consent_gate.filter import Filter
-
-        standings = self._job.standings()
-        rows = Filter(standings.judge, self.where.columns, self.where.collected_column, standings)
-        self.counting(rows)
-        return rows
-
-    def items(self) -> Rows:
-        owners = self._job.owners()
-        rows = Rows(owners.judge, owners)
-        self.counting(rows)
-        return rows
-
-    def counting(self, counts: Counts) -> None:
-        self._counts = counts
-
-    def counted(self, rows: Callable[[], tuple[int | None, int | None]]) -> None:
-        self._rows = rows
-
-    def end(self) -> None:
-        if not self.ended:
-            self.ended = True
-            self._job.ended()
-
-    def planned(self) -> None:
-        self._job.ended()
-
-    @property
-    def reason_counts(self) -> dict[Verdict, int] | None:
-        return None if self._counts is None else self._counts.counts
-
-    @property
-    def rows(self) -> tuple[int | None, int | None]:
-        """Rows in and out."""
-        reasons = self.reason_counts
-        if reasons is None:
-            return self._rows()
-        return sum(reasons.values()), sum(rows for verdict, rows in reasons.items() if verdict.permit)
-
-
-def _totals(tasks: Sequence[_Task]) -> tuple[int | None, int | None, dict[Verdict, int] | None]:
-    """Rows in, rows out, reasons, of all tasks: None where one of them does not say."""
-    return (
-        _sum([task.rows[0] for task in tasks]),
-        _sum([task.rows[1] for task in tasks]),
-        _united([task.reason_counts for task in tasks]),
-    )
-
-
-def _sum(numbers: Sequence[int | None]) -> int | None:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if len(known) == len(numbers) else None
-
-
-def _united(counts: Sequence[dict[Verdict, int] | None]) -> dict[Verdict, int] | None:
-    total: Counter[Verdict] = Counter()
-    for one in counts:
-        if one is None:
-            return None
-        total.update(one)
-    return dict(total.most_common())
 
 
 def _silent(done: int, total: int | None) -> None:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from consent_domain.errors import ConsentError
-from consent_domain.instants import Micros, micros
+from consent_domain.instants import Micros, micros, moment_of
 
 from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Judge, Standing, Verdict
 
-_PLAIN = {str, type(None)}
-"""What owners' values are in most data. Equal to one of these is only one of these."""
+_SPANS_MAX = 1 << 17
+_EARLIEST, _LATEST = (micros(moment.replace(tzinfo=UTC)) for moment in (datetime.min, datetime.max))
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+class Span(NamedTuple):
+    """The verdict, by number, on one owner's data collected from `first` to before `end`."""
+
+    first: datetime
+    end: datetime
+    number: int
+
+
+_NO_SPAN = Span(_NEVER, _NEVER, NO_WORKSPACE)
 
 
 class Owners:
@@ -24,91 +35,123 @@ class Owners:
         self.judge = judge
         self.standings: dict[str, Standing] = {}
         self.unstated = _Unstated(self)
+        self._spans: dict[str, Span] = {}
         self._starts: dict[int, list[Micros]] = {}
 
     def verdict(self, owner: str, when: Micros | None) -> int:
         """The number of the verdict on an owner's data of that time. Raises as `judge.standings` does."""
+        standing = self._standing(owner)
+        return standing.unstated if when is None else self._stretch(standing, when)[2]
+
+    def verdict_at(self, owner: str, when: datetime) -> int:
+        """The same for a moment with a zone. Most data of one owner is of one time between two changes."""
+        span = self._spans.get(owner, _NO_SPAN)
+        if span.first <= when < span.end:
+            return span.number
+        first, end, number = self._stretch(self._standing(owner), micros(when))
+        if len(self._spans) >= _SPANS_MAX:
+            self._spans.clear()
+        self._spans[owner] = Span(moment_of(max(first, _EARLIEST)), moment_of(min(end, _LATEST)), number)
+        return number
+
+    def _standing(self, owner: str) -> Standing:
         standing = self.standings.get(owner)
         if standing is None:
             standing = self.standings[owner] = self.judge.standings([owner])[0]
-        if when is None:
-            return standing.unstated
+        return standing
+
+    def _stretch(self, standing: Standing, when: Micros) -> tuple[Micros, Micros, int]:
+        """From when to before when the verdict holds that is the one on data collected then, and which."""
         if when < standing.since:
-            return BEFORE_ENROLMENT
+            return _EARLIEST, standing.since, BEFORE_ENROLMENT
         starts = self._starts.get(standing.line)
         steps = self.judge.lines[standing.line]
         if starts is None:
             starts = self._starts[standing.line] = [step.start for step in steps]
-        place = bisect_right(starts, when) - 1
-        return steps[place].verdict if place >= 0 else NO_WORKSPACE
+        place = bisect_right(starts, when)
+        end = starts[place] if place < len(starts) else _LATEST
+        if place == 0:
+            return standing.since, end, NO_WORKSPACE
+        return max(starts[place - 1], standing.since), end, steps[place - 1].verdict
 
 
-class _Unstated(dict[str | None, int]):
+class _Unstated(dict[str, int]):
     """The number of the verdict on each owner's data of no stated time; that of one not met yet is found."""
 
     def __init__(self, owners: Owners) -> None:
         self._owners = owners
 
-    def __missing__(self, owner: str | None) -> int:
-        number = NO_WORKSPACE if owner is None else self._owners.verdict(owner, None)
-        self[owner] = number
+    def __missing__(self, owner: str) -> int:
+        number = self[owner] = self._owners.verdict(owner, None)
         return number
 
 
+class Tally:
+    """The rows of one verdict, and whether it permits."""
+
+    __slots__ = ("permit", "rows")
+
+    def __init__(self, permit: bool) -> None:
+        self.permit = permit
+        self.rows = 0
+
+
+class _Tallies(dict[int, Tally]):
+    """By the verdict's number."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def __missing__(self, number: int) -> Tally:
+        tally = self[number] = Tally(self._judge.table[number].permit)
+        return tally
+
+
 class Rows:
-    """Judges rows and counts them. Cost: about a microsecond each, a fifth for blocks of plain ones."""
+    """Judges rows and counts them. Cost: a few dictionary look-ups each."""
 
     def __init__(self, judge: Judge, owners: Owners | None = None) -> None:
         """`owners` are those that other rows of `judge` met."""
         self._judge = judge
-        self._owners = owners or Owners(judge)
-        self._rows: Counter[int] = Counter()
+        self.owners = owners or Owners(judge)
+        self.tallies = _Tallies(judge)
 
     @property
     def counts(self) -> dict[Verdict, int]:
         """Rows met so far, by verdict, most rows first."""
-        return {self._judge.table[number]: rows for number, rows in self._rows.most_common()}
+        met = sorted(self.tallies.items(), key=lambda one: -one[1].rows)
+        return {self._judge.table[number]: tally.rows for number, tally in met if tally.rows}
 
-    def permit(self, owners: Sequence[list[Any]], collected: list[Any] | None) -> list[bool]:
-        """As `permits`, for a block of rows: `owners` has a list of values for each place."""
-        if collected is None and len(owners) == 1 and set(map(type, owners[0])) <= _PLAIN:
-            numbers = list(map(self._owners.unstated.__getitem__, owners[0]))
-            for number in set(numbers):
-                self._rows[number] += numbers.count(number)
-            permit = [verdict.permit for verdict in self._judge.table]
-            return list(map(permit.__getitem__, numbers))
-        times = [None] * len(owners[0]) if collected is None else collected
-        return [self.permits(row, when) for *row, when in zip(*owners, times, strict=True)]
+    @property
+    def met(self) -> int:
+        """Rows met so far."""
+        return sum(tally.rows for tally in self.tallies.values())
 
     def permits(self, owners: Sequence[Any], collected: object) -> bool:
         """Whether a row stays: `owners` has the text, or collection of texts, of each place.
 
         Raises ConsentError `invalid_value` for owners or times that are something else.
         """
-        if collected is None and len(owners) == 1 and type(owners[0]) is str:
-            number = self._owners.unstated[
-                owners[0]
-            ]  # as below, in one step: most rows of most data are like this
-            self._rows[number] += 1
-            return self._judge.table[number].permit
-        when = _instant(collected)
-        number = NO_WORKSPACE
-        for index, value in enumerate(owners):
-            found = self._of_place(value, when)
-            if index == 0 or not self._judge.table[found].permit:
-                number = found
-            if not self._judge.table[found].permit:
+        when = None if collected is None else _instant(collected)
+        unstated, first = self.owners.unstated, None
+        for value in owners:
+            is_plain = when is None and type(value) is str
+            tally = self.tallies[unstated[value] if is_plain else self._of_place(value, when)]
+            first = first or tally
+            if not tally.permit:
                 break
-        self._rows[number] += 1
-        return self._judge.table[number].permit
+        else:
+            tally = first or self.tallies[NO_WORKSPACE]
+        tally.rows += 1
+        return tally.permit
 
     def _of_place(self, value: object, when: Micros | None) -> int:
         if type(value) is str:
-            return self._owners.verdict(value, when)
+            return self.owners.verdict(value, when)
         if is_missing(value):
             return NO_WORKSPACE
         if isinstance(value, str):
-            return self._owners.verdict(str.__str__(value), when)  # whatever it calls itself
+            return self.owners.verdict(str.__str__(value), when)  # whatever it calls itself
         if not isinstance(value, (list, tuple, set, frozenset)):
             raise ConsentError(
                 "invalid_value", f"{value!r:.80} is no workspace id; they are text, or lists of text"

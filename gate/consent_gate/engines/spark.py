@@ -26,7 +26,7 @@ from consent_gate.verdicts import BEFORE_ENROLMENT, NO_WORKSPACE, Verdict
 
 ACTION_SECONDS_MAX = 2.0
 """So long a report waits for the counts of an action that has just ended."""
-_ID = "^[A-Za-z0-9._-]{1,128}$"
+_ID = r"\A[A-Za-z0-9._-]{1,128}\z"
 _OURS = "consent_gate_"
 _INSTANT, _ROW, _VERDICT = f"{_OURS}instant", f"{_OURS}row", f"{_OURS}verdict"
 
@@ -140,9 +140,10 @@ _FOUND = f"{_OURS}found"
 
 
 def _first_denial(data: Any, standings: _Standings) -> Any:
-    """The verdict so far, unless it permits: then the one found now."""
+    """The verdict so far, unless it permits and the one found now does not."""
     so_far, found = F.col(_VERDICT), F.col(_FOUND)
-    kept = F.when(so_far.isNotNull() & ~standings.permits(so_far), so_far).otherwise(found)
+    is_first = so_far.isNull() | (standings.permits(so_far) & ~standings.permits(found))
+    kept = F.when(is_first, found).otherwise(so_far)
     return data.withColumn(_VERDICT, kept).drop(_FOUND)
 
 

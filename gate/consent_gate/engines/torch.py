@@ -17,7 +17,7 @@ import torch.distributed
 from torch.utils.data import Dataset, IterableDataset, Subset, get_worker_info
 
 from consent_gate.engines.engine import Task, refuse_mask
-from consent_gate.engines.iterables import PROGRESS_ROWS, getter
+from consent_gate.engines.iterables import PROGRESS_ROWS, judged
 from consent_gate.engines.rows import Rows
 from consent_gate.engines.where import Where
 from consent_gate.verdicts import Judge, Verdict
@@ -38,10 +38,9 @@ def masked(task: Task, data: Any) -> list[bool]:
     """See `Engine`. A list, for a map-style dataset."""
     if isinstance(data, IterableDataset) or not isinstance(data, Dataset) or not hasattr(data, "__len__"):
         raise refuse_mask(data)
-    rows, mask = _Items(task.where, task.judge()), []
-    task.counting(rows.rows)
+    permits, mask = judged(task.items(), task.where), []
     for index in range(len(data)):
-        mask.append(rows.permits(data[index]))
+        mask.append(permits(data[index]))
         if len(mask) % PROGRESS_ROWS == 0:
             task.progress(len(mask), len(data))
     task.progress(len(mask), len(data))
@@ -54,36 +53,23 @@ def split_by_rank(data: IterableDataset[Any]) -> IterableDataset[Any]:
     return _Share(data)
 
 
-class _Items:
-    """Judges items by what stands where in them."""
-
-    def __init__(self, where: Where, judge: Judge) -> None:
-        self.rows = Rows(judge)
-        self._owners = [getter(place) for place in where.owners]
-        self._collected = None if where.collected is None else getter(where.collected)
-
-    def permits(self, item: Any) -> bool:
-        when = None if self._collected is None else self._collected(item)
-        return self.rows.permits([owner(item) for owner in self._owners], when)
-
-
 class _Permitted(IterableDataset[Any]):  # type: ignore[misc]
     """The items of a stream that stay. Counted where it is read, which may be another process."""
 
     def __init__(self, data: IterableDataset[Any], where: Where, judge: Judge) -> None:
         self._data, self._where, self._judge = data, where, judge
-        self._items: _Items | None = None
+        self._rows: Rows | None = None
 
     @property
     def counts(self) -> dict[Verdict, int] | None:
-        return None if self._items is None else self._items.rows.counts
+        return None if self._rows is None else self._rows.counts
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_items": None}
+        return self.__dict__ | {"_rows": None}
 
     def __iter__(self) -> Iterator[Any]:
-        self._items = items = _Items(self._where, self._judge)
-        return (item for item in self._data if items.permits(item))
+        self._rows = Rows(self._judge)
+        return filter(judged(self._rows, self._where), self._data)
 
 
 class _Share(IterableDataset[Any]):  # type: ignore[misc]

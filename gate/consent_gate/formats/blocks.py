@@ -26,13 +26,14 @@ class Columns(NamedTuple):
 
     def require_apart(self, has: Sequence[str]) -> None:
         """Raises ConsentError `invalid_value` if another of a file's columns has one of these names but for
-        its case: DuckDB and others take them for one, and read the first."""
+        its case, or the spaces around it: DuckDB and others take them for one, and read the first."""
         for name in self.names:
             for other in has:
-                if other != name and other.casefold() == name.casefold():
+                if other != name and other.strip().casefold() == name.strip().casefold():
+                    how = "case" if other.casefold() == name.casefold() else "spaces"
                     raise ConsentError(
                         "invalid_value",
-                        f"columns {name!r} and {other!r:.80} differ by case alone, which some programs take "
+                        f"columns {name!r} and {other!r:.80} differ by {how} alone, which some programs take "
                         "for one: rename one of them",
                     )
 

@@ -6,6 +6,7 @@ rows that stay (`kept`).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ BATCH_BYTES = 64 << 20
 """So many rows or bytes are in memory at a time, and one at least."""
 _PAGES_BYTES = 1 << 20
 """Pages are read as they are needed: a row group may be larger than the memory."""
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+"""The end of an Arrow IPC stream: a message of no length."""
 _COMPRESSIONS = {"GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd", "LZ4": "lz4", "UNCOMPRESSED": "none"}
 
 
@@ -119,17 +122,43 @@ class ArrowFile(Batches):
 
 
 class ArrowStream(Batches):
-    """An Arrow IPC stream."""
+    """An Arrow IPC stream.
+
+    The format lets a stream just stop; so does whoever is killed while writing one. Every library writes the
+    end, and who takes the beginning for the whole would not notice: so the end is asked for. What stands
+    behind it, Arrow passes over, and we refuse.
+    """
 
     def _open(self, source: Source) -> pa.Schema:
-        self._file = ipc.open_stream(pa.PythonFile(source.stream(), "r"))
+        self._bytes = _Tail(source.stream())
+        self._file = ipc.open_stream(pa.PythonFile(self._bytes, "r"))
         return self._file.schema
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         yield from self._file
+        if self._bytes.tail != _END_OF_STREAM:
+            raise self._source.unreadable("it stops without an end; is it cut off?")
+        if self._bytes.read(1):
+            raise self._source.unreadable("something stands behind its end; send one stream at a time")
 
     def _hint(self) -> str:
         return "; if it is a file with a footer, say --from arrow"
+
+
+class _Tail(io.RawIOBase):
+    """Reads through, and keeps the last bytes that were read."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        data: bytes = self._stream.read(size)
+        self.tail = (self.tail + data[-len(_END_OF_STREAM) :])[-len(_END_OF_STREAM) :]
+        return data
 
 
 class BatchWriter:

@@ -74,8 +74,10 @@ class Target:
     def keep(self) -> None:
         """What `finish` has put there takes its name. Raises ConsentError `invalid_value` if it is taken."""
         if self._partial is not None:
-            require_absent(Path(self.path))
-            self._partial.rename(self.path)
+            try:
+                _name(self._partial, Path(self.path))
+            except OSError as error:
+                raise self.unwritable(error.strerror) from error
         self._kept = True
 
     def unwritable(self, why: object) -> ConsentError:
@@ -137,12 +139,37 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a small file that is there as a whole or not at all. Raises ConsentError `invalid_value`."""
     partial = partial_of(path)
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _name(partial, path)
     except OSError as error:
         raise ConsentError("invalid_value", f"{path} cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _name(partial: Path, path: Path) -> None:
+    """Give a file its name, for good. Of two jobs that write to one name, the second must not take the place
+    of the first unseen, which a renaming does; where there are no links, a look before it must do.
+
+    Raises ConsentError `invalid_value` if the name is taken, and OSError.
+    """
+    try:
+        os.link(partial, path)
+        partial.unlink()
+    except FileExistsError:
+        require_absent(path)
+        raise
+    except OSError:
+        require_absent(path)
+        partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def partial_of(path: Path) -> Path:

@@ -22,10 +22,10 @@ from consent_domain.errors import ConsentError
 from consent_domain.events import LOG_STREAM, RecordedBy
 from consent_domain.handle import Context, handle, ids_needed, streams_of
 
-from consent_ledger.api_keys import Principal
 from consent_ledger.committer import require_origin
 from consent_ledger.floors import Floors
 from consent_ledger.json_errors import in_words
+from consent_ledger.key_ring import Principal
 from consent_ledger.likeness import is_recorded
 from consent_ledger.log.guard import HeldBack
 from consent_ledger.memory import Memory, Tentative

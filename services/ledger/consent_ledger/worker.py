@@ -24,7 +24,6 @@ from consent_gate.signatures import Signer
 from consent_plumbing.nats import COMMITTED_SUBJECT, Bus
 from consent_plumbing.postgres import Pool, open_pool
 
-from consent_ledger.api_keys import KeyRing
 from consent_ledger.books import Books
 from consent_ledger.committer import Committer
 from consent_ledger.erasures import Erasures
@@ -36,6 +35,7 @@ from consent_ledger.http.messages import Health, LogHealth
 from consent_ledger.identity import SystemIds
 from consent_ledger.importer import Importer
 from consent_ledger.key_files import load_signer
+from consent_ledger.key_ring import KeyRing
 from consent_ledger.keystore import SqliteKeyStore
 from consent_ledger.log.condition import Condition, condition_of
 from consent_ledger.log.folder import LogFolder

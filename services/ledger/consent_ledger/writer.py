@@ -22,9 +22,9 @@ from consent_domain.events import RecordedBy
 from consent_domain.handle import ids_needed, primary_stream, streams_of
 from msgspec.structs import replace
 
-from consent_ledger.api_keys import Principal
 from consent_ledger.committer import Committer, Submission, Waiting
 from consent_ledger.erasures import Erasures
+from consent_ledger.key_ring import Principal
 from consent_ledger.outcome import Outcome, refused
 from consent_ledger.sealing import Sealer
 from consent_ledger.seams import Ids, Key, Store, StoreUnavailable

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from consent_projector.hints import Hints
 from consent_projector.seams import LEASE_SECONDS, Clock, Cursor, Fault, Store
 from consent_projector.stored import Stored
+
+if TYPE_CHECKING:
+    from consent_projector.hints import Hints
 
 EVENTS_MAX = 2_000
 RENEW_SECONDS = LEASE_SECONDS / 3

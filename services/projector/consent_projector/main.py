@@ -7,60 +7,39 @@ or settings.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import secrets
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
-import asyncpg
-import structlog
-import uvloop
-from consent_plumbing import logs
-from consent_plumbing.migrations import MigrationRefused, migrate
-from consent_plumbing.nats import COMMITTED_SUBJECT, Bus
-from consent_plumbing.postgres import Pool, open_pool
-from consent_plumbing.process import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_until_stopped, stop_on_signals
+from consent_plumbing.process import EXIT_FAILED, EXIT_OK, EXIT_USAGE
 from consent_plumbing.settings import SettingsError, load
 
-from consent_projector import consumer, relay
-from consent_projector.build import LeaseLost
-from consent_projector.clock import MonotonicClock
-from consent_projector.consumer import Consumer, Hole
-from consent_projector.database import MIGRATIONS, SCHEMA, STATEMENTS
-from consent_projector.hints import Hints
-from consent_projector.jetstream import JetStream
-from consent_projector.metrics import Metrics
-from consent_projector.proofreading import Proofreader, keep_proofreading
-from consent_projector.rebuild import rebuild
-from consent_projector.relay import Relay
-from consent_projector.runner import keep_running
-from consent_projector.seams import Unavailable
+from consent_projector.consumer import EVENTS_MAX
 from consent_projector.settings import ProjectorSettings, ToolSettings
-from consent_projector.store import ROLE, PostgresStore, connected
-from consent_projector.table import Table
 from consent_projector.views import VIEWS
-from consent_projector.views.facts import FACTS
 
-EVERYTHING = (*VIEWS, Relay.name)
-CONNECTIONS_MAX = 8
-RELEASE_SECONDS_MAX = 2.0
-
-_log = structlog.get_logger()
+RELAY = "relay"
+EVERYTHING = (*VIEWS, RELAY)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; the exit code.
+
+    What a command works with is imported when it runs: all of it takes longer than most commands do.
+    """
     asked = parser().parse_args(arguments)
+    import uvloop
+    from consent_plumbing import logs
+
     try:
         kind = ProjectorSettings if asked.command == "run" else ToolSettings
         settings = load(kind)
         logs.configure(settings.log_level, "projector")
         match asked.command:
             case "run":
+                from consent_projector.running import run
+
                 assert isinstance(settings, ProjectorSettings)
                 return uvloop.run(run(settings, asked.view or EVERYTHING, asked.batch))
             case "rebuild":
@@ -72,9 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, ValueError) as error:
         print(f"consent-projector: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (MigrationRefused, LeaseLost, Hole, Unavailable, asyncpg.PostgresError, OSError) as error:
+    except _failures() as error:
         print(f"consent-projector: {type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_FAILED
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What is said in a sentence, without a trace. Asked for after a failure only: it takes asyncpg."""
+    import asyncpg
+    from consent_plumbing.migrations import MigrationRefused
+
+    from consent_projector.build import LeaseLost
+    from consent_projector.consumer import Hole
+    from consent_projector.seams import Unavailable
+
+    return MigrationRefused, LeaseLost, Hole, Unavailable, asyncpg.PostgresError, OSError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -90,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     run_command.add_argument(
         "--batch",
         type=_count,
-        default=consumer.EVENTS_MAX,
+        default=EVENTS_MAX,
         help="events of a transaction, at most (default: %(default)s)",
     )
     rebuild_command = commands.add_parser(
@@ -120,51 +111,10 @@ def _count(text: str) -> int:
     return number
 
 
-def owner_name() -> str:
-    """A name for a holder of leases that nobody else ever has; the host and process id are for people."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
-
-
-async def run(settings: ProjectorSettings, names: Sequence[str], events_max: int) -> int:
-    """Run a consumer for each name until SIGTERM or SIGINT, then give their leases back."""
-    stop = stop_on_signals()
-    metrics = Metrics()
-    if settings.metrics_port:
-        metrics.serve(settings.metrics_port)
-    pool = await open_pool(settings.database_url, "consent-projector", CONNECTIONS_MAX, role=ROLE)
-    bus = Bus(settings.nats_url, "consent-projector")
-    hints = Hints(settings.origin)
-    await bus.hint(COMMITTED_SUBJECT, hints.offer)
-    consumers = [_consumer(name, settings, pool, bus, hints, events_max) for name in dict.fromkeys(names)]
-    _log.info("started", views=[each.sink.name for each in consumers])
-    try:
-        running = [keep_running(each, hints, metrics) for each in consumers]
-        if FACTS.name in names:
-            running.append(keep_proofreading(Proofreader(pool), metrics))
-        await run_until_stopped(stop, *running)
-    finally:
-        with suppress(Unavailable, TimeoutError):
-            async with asyncio.timeout(RELEASE_SECONDS_MAX):
-                await asyncio.gather(*(each.release() for each in consumers))
-        await bus.close()
-        pool.terminate()
-    _log.info("stopped")
-    return EXIT_OK
-
-
-def _consumer(
-    name: str, settings: ProjectorSettings, pool: Pool, bus: Bus, hints: Hints, events_max: int
-) -> Consumer:
-    store, clock = PostgresStore(pool), MonotonicClock()
-    if name == Relay.name:
-        sink = Relay(store, JetStream(bus), clock, settings.relay_from)
-        # It takes nothing but the ledger's own rows: what was published cannot be taken back.
-        nothing = Hints(settings.origin)
-        return Consumer(sink, store, clock, nothing, owner_name(), min(events_max, relay.EVENTS_MAX))
-    return Consumer(Table(VIEWS[name], store), store, clock, hints, owner_name(), events_max)
-
-
 async def _rebuild(database_url: str, asked: argparse.Namespace) -> int:
+    from consent_projector.owners import owner_name
+    from consent_projector.rebuild import rebuild
+
     result = await rebuild(
         database_url, VIEWS[asked.view], owner_name(), asked.processes, asked.accept_differences
     )
@@ -180,6 +130,11 @@ async def _rebuild(database_url: str, asked: argparse.Namespace) -> int:
 
 
 async def _lag(database_url: str, as_json: bool) -> int:
+    from consent_plumbing.postgres import open_pool
+
+    from consent_projector.database import STATEMENTS
+    from consent_projector.store import ROLE, connected
+
     pool = await open_pool(database_url, "consent-projector lag", connections_max=1, role=ROLE)
     try:
         async with connected(pool) as connection:
@@ -198,6 +153,10 @@ async def _lag(database_url: str, as_json: bool) -> int:
 
 
 async def _migrate(database_url: str, as_json: bool) -> int:
+    from consent_plumbing.migrations import migrate
+
+    from consent_projector.database import MIGRATIONS, SCHEMA
+
     applied = await migrate(database_url, SCHEMA, MIGRATIONS)
     print(json.dumps(applied) if as_json else "\n".join(applied) or "up to date")
     return EXIT_OK

@@ -5,11 +5,12 @@ a simulator may stand in for them, and has to keep the same promises.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
-
-from consent_plumbing.nats import Message, StreamEnd
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from consent_projector.stored import Stored
+
+if TYPE_CHECKING:
+    from consent_plumbing.nats import Message, StreamEnd
 
 LEASE_SECONDS = 3.0
 """How long a consumer that died keeps its standbys waiting."""

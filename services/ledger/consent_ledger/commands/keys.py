@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import asyncpg
 from consent_domain.errors import ConsentError
 from consent_domain.identifiers import require_id
-from consent_gate.seeds import make_seed
-from consent_plumbing.postgres import open_pool
 from consent_plumbing.settings import load
 
 from consent_ledger import api_keys
 from consent_ledger.commands import log_keys
 from consent_ledger.commands.telling import say
-from consent_ledger.key_files import load_signer
-from consent_ledger.log.keys import make_log_key
-from consent_ledger.log.signer import SignerState
-from consent_ledger.master_key import ensure_master_key
 from consent_ledger.settings import KeyFileSettings, LogKeySettings, ToolSettings
 
 if TYPE_CHECKING:
+    from consent_plumbing.postgres import Connection
+
     from consent_ledger.main import Commands
+
+Found = TypeVar("Found")
 
 
 def add(commands: Commands, told: argparse.ArgumentParser) -> None:
@@ -63,28 +60,20 @@ def _create(arguments: argparse.Namespace) -> int:
     if len(scopes) > 1:
         raise ConsentError("invalid_value", "a key is bound to a workspace or an organisation, not to both")
 
-    async def create() -> str:
-        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
-        async with pool, pool.acquire(timeout=5) as connection:
-            return await api_keys.create_key(
-                connection,
-                arguments.role,
-                arguments.name,
-                scopes[0] if scopes else None,
-                arguments.principal,
-                arguments.may_unseal,
-            )
-
-    key = asyncio.run(create())
+    key = _with_connection(
+        lambda connection: api_keys.create_key(
+            connection,
+            arguments.role,
+            arguments.name,
+            scopes[0] if scopes else None,
+            arguments.principal,
+            arguments.may_unseal,
+        )
+    )
     return say(arguments, {"key": key, "prefix": key[5:13], "role": arguments.role}, key)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    async def read() -> list[asyncpg.Record]:
-        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
-        async with pool, pool.acquire(timeout=5) as connection:
-            return await api_keys.list_keys(connection)
-
     listed = [
         {
             "prefix": row["prefix"],
@@ -96,7 +85,7 @@ def _list(arguments: argparse.Namespace) -> int:
             "createdAt": row["created_at"].isoformat(),
             "revokedAt": row["revoked_at"].isoformat() if row["revoked_at"] else "",
         }
-        for row in asyncio.run(read())
+        for row in _with_connection(api_keys.list_keys)
     ]
     lines = [
         f"{key['prefix']}  {key['role']:9} {key['scope'] or '-':24} {key['name']}"
@@ -108,23 +97,40 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    async def revoke() -> bool:
-        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
-        async with pool, pool.acquire(timeout=5) as connection:
-            return await api_keys.revoke_key(connection, arguments.prefix)
-
-    if not asyncio.run(revoke()):
+    if not _with_connection(lambda connection: api_keys.revoke_key(connection, arguments.prefix)):
         raise ConsentError("not_found", f"there is no key {arguments.prefix!r} that is not revoked already")
     return say(arguments, {"revoked": arguments.prefix}, f"{arguments.prefix} is revoked")
 
 
+def _with_connection(work: Callable[[Connection], Awaitable[Found]]) -> Found:
+    """What `work` finds with a connection. asyncpg is imported here: the commands about files do without."""
+    import asyncio
+
+    from consent_plumbing.postgres import open_pool
+
+    async def connected() -> Found:
+        pool = await open_pool(load(ToolSettings).database_url, "consent-ledger keys", 1)
+        async with pool, pool.acquire(timeout=5) as connection:
+            return await work(connection)
+
+    return asyncio.run(connected())
+
+
 def _feed(arguments: argparse.Namespace) -> int:
+    from consent_ledger.key_files import load_signer
+
     settings = load(KeyFileSettings)
     key = str(load_signer(Path(settings.feed_key_file), settings.origin).verifier)
     return say(arguments, {"feedKey": key}, key)
 
 
 def _files(arguments: argparse.Namespace) -> int:
+    from consent_gate.seeds import make_seed
+
+    from consent_ledger.log.keys import make_log_key
+    from consent_ledger.log.signer import SignerState
+    from consent_ledger.master_key import ensure_master_key
+
     settings, log = load(KeyFileSettings), load(LogKeySettings)
     feed, master = Path(settings.feed_key_file), settings.master_key_path
     made = [str(path) for path in (feed, master, log.log_key_path) if path is not None and not path.exists()]

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
 from datetime import timedelta
 from pathlib import Path
 
-from consent_domain.checkpoints import log_name
 from consent_domain.errors import ConsentError
-from consent_domain.instants import micros, rfc3339
-from consent_gate.seeds import read_seed
-from consent_gate.signatures import Signer, Verifier
 from consent_plumbing.settings import load
 
 from consent_ledger.commands.telling import say
-from consent_ledger.log.folder import LogFolder
-from consent_ledger.log.keys import LogKeys, load_seeds, make_log_key
-from consent_ledger.log.rotation import rotate
-from consent_ledger.log.signer import SignerState
 from consent_ledger.settings import LogKeySettings
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
@@ -48,6 +39,12 @@ def add(
 
 
 def _new(arguments: argparse.Namespace) -> int:
+    from consent_gate.seeds import read_seed
+    from consent_gate.signatures import Signer
+
+    from consent_ledger.log.keys import make_log_key
+    from consent_ledger.log.signer import SignerState
+
     settings = load(LogKeySettings)
     path: Path | None = arguments.key_file or settings.log_key_path
     if path is None:
@@ -62,6 +59,12 @@ def _new(arguments: argparse.Namespace) -> int:
 
 def _log(arguments: argparse.Namespace) -> int:
     """What was published counts; before the first checkpoint, the key at hand."""
+    from consent_domain.checkpoints import log_name
+    from consent_gate.signatures import Verifier
+
+    from consent_ledger.log.folder import LogFolder
+    from consent_ledger.log.keys import LogKeys, load_seeds
+
     settings = load(LogKeySettings)
     folder = LogFolder(settings.log_folder)
     epoch = folder.current_epoch()
@@ -87,6 +90,12 @@ def _log(arguments: argparse.Namespace) -> int:
 
 
 def _rotate(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from consent_domain.instants import micros, rfc3339
+
+    from consent_ledger.log.rotation import rotate
+
     rotated = asyncio.run(rotate(load(LogKeySettings), arguments.overlap))
     until = rfc3339(micros(rotated.overlap_until))
     answer: dict[str, object] = {

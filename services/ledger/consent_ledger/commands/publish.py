@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-import uvloop
-from consent_plumbing.logs import configure
 from consent_plumbing.settings import SettingsError, load
 
 from consent_ledger.settings import PublisherSettings
@@ -29,12 +27,14 @@ def add(commands: Commands, told: argparse.ArgumentParser) -> None:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    import uvloop
+    from consent_plumbing.logs import configure
+
+    from consent_ledger.log.running import run
+
     settings = load(PublisherSettings)
     try:
         configure(settings.log_level, "publisher")
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    # Not above: it imports prometheus-client, which `serve` must be the first to steer.
-    from consent_ledger.log.running import run
-
     return uvloop.run(run(settings, arguments.begin))

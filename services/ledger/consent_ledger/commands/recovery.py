@@ -7,8 +7,6 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import asyncpg
-import msgspec
 from consent_domain.errors import ConsentError
 from consent_domain.instants import rfc3339
 from consent_domain.notes import encode_base64
@@ -17,15 +15,12 @@ from consent_plumbing.process import EXIT_FAILED, EXIT_OK
 from consent_plumbing.settings import load
 
 from consent_ledger.commands.telling import fail, say
-from consent_ledger.recovery.backup import backup
-from consent_ledger.recovery.fsck import Checked, fsck
-from consent_ledger.recovery.importing import import_export
-from consent_ledger.recovery.recover import Asked, Recovered, recover
-from consent_ledger.recovery.restore import restore
 from consent_ledger.settings import BackupSettings, LogKeySettings, RecoverySettings
 
 if TYPE_CHECKING:
     from consent_ledger.main import Commands
+    from consent_ledger.recovery.fsck import Checked
+    from consent_ledger.recovery.recover import Recovered
 
 EXIT_UNCHECKED = 2
 """Of `fsck`: nothing was found out. 1: something is damaged."""
@@ -99,6 +94,10 @@ def add(commands: Commands, told: argparse.ArgumentParser) -> None:
 
 def _fsck(arguments: argparse.Namespace) -> int:
     """Whatever keeps it from checking is no finding: the exit code tells the two apart."""
+    import asyncpg
+
+    from consent_ledger.recovery.fsck import fsck
+
     try:
         settings = load(LogKeySettings)
         with progress("checking", "events") as shown:
@@ -113,6 +112,8 @@ def _fsck(arguments: argparse.Namespace) -> int:
 
 
 def _checked(checked: Checked) -> dict[str, object]:
+    import msgspec
+
     return {
         "clean": not checked.findings_count,
         "epoch": checked.head.epoch,
@@ -150,6 +151,8 @@ def _checked_in_words(checked: Checked) -> list[str]:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
+    from consent_ledger.recovery.backup import backup
+
     with progress("backing up", "bytes") as shown:
         made = asyncio.run(backup(load(BackupSettings), arguments.out, shown))
     manifest = made.manifest
@@ -170,6 +173,8 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
+    from consent_ledger.recovery.restore import restore
+
     with progress("checking", "events") as shown:
         done = asyncio.run(restore(load(LogKeySettings), arguments.backup, arguments.key, shown))
     manifest = done.manifest
@@ -188,6 +193,8 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
+    from consent_ledger.recovery.importing import import_export
+
     with progress("importing", "events") as shown:
         done = asyncio.run(import_export(load(LogKeySettings), arguments.export, arguments.key, shown))
     answer: dict[str, object] = {
@@ -205,6 +212,8 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _recover(arguments: argparse.Namespace) -> int:
+    from consent_ledger.recovery.recover import Asked, recover
+
     asked = Asked(
         arguments.key,
         arguments.exports,

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consent_gate.replica import Replica
-from consent_plumbing.logs import configure
 from consent_plumbing.settings import SettingsError, load
 
-from consent_ledger import serving
 from consent_ledger.commands.telling import say
-from consent_ledger.key_files import load_signer
-from consent_ledger.keystore import SqliteKeyStore
-from consent_ledger.master_key import load_master_key
-from consent_ledger.opening import migrate_database
 from consent_ledger.settings import LedgerSettings, ToolSettings
 
 if TYPE_CHECKING:
@@ -39,6 +31,14 @@ def add(commands: Commands, told: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     """Serve until told to stop. What a worker needs from disk is tried here first, where it can be said."""
+    from consent_gate.replica import Replica
+    from consent_plumbing.logs import configure
+
+    from consent_ledger import serving
+    from consent_ledger.key_files import load_signer
+    from consent_ledger.keystore import SqliteKeyStore
+    from consent_ledger.master_key import load_master_key
+
     settings = load(LedgerSettings)
     try:
         configure(settings.log_level, "ledger")
@@ -51,6 +51,10 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _migrate(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from consent_ledger.opening import migrate_database
+
     applied = asyncio.run(migrate_database(load(ToolSettings).database_url))
     words = f"applied {', '.join(applied)}" if applied else "the schema is up to date"
     return say(arguments, {"applied": applied}, words)

@@ -16,9 +16,9 @@ import msgspec
 from consent_domain.errors import ConsentError
 from consent_domain.identifiers import require_id
 
-from consent_ledger.api_keys import Principal
 from consent_ledger.http import permissions
 from consent_ledger.http.json_body import require_shallow
+from consent_ledger.key_ring import Principal
 
 if TYPE_CHECKING:
     from consent_ledger.worker import Worker

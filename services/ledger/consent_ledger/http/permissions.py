@@ -11,7 +11,7 @@ from consent_domain import commands
 from consent_domain.commands import Command
 from consent_domain.errors import ConsentError
 
-from consent_ledger.api_keys import Principal
+from consent_ledger.key_ring import Principal
 
 ADMIN = frozenset({"admin"})
 AUDITOR = frozenset({"auditor"})

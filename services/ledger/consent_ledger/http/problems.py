@@ -65,6 +65,7 @@ TITLES = {
     "resync": "What changed since then is no longer kept apart",
     "forked": "The token names a history that is not this one",
     "other_origin": "The token is of another log",
+    "wrong_key": "The feed is signed by another key than the one given",
     "proof_invalid": "What was sent does not prove what it should",
     "beyond_checkpoint": "No checkpoint covers it yet",
     "internal": "The service failed",

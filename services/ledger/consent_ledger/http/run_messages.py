@@ -96,7 +96,8 @@ class Explained(Message, frozen=True, kw_only=True):
 
 
 class DueOutput(Message, frozen=True, kw_only=True):
-    """An output and what is due of it: `purge` or `retrain`. `discharged_at` is the position that did it."""
+    """An output, and what is due of it: `purge`, `retrain`, or nothing, so that it is looked at: `review`.
+    `discharged_at` is the position that did it."""
 
     action: str
     open: bool
@@ -125,13 +126,35 @@ class ObligationItem(Message, frozen=True, kw_only=True):
     outputs: list[DueOutput]
 
 
+class ObjectionItem(Message, frozen=True, kw_only=True):
+    """An opt-out of the purpose of a run that used the workspace's data, and what of it is not due for that.
+
+    Members as of `ObligationItem`; outputs are to be reviewed. `because` is `opt_out`, or
+    `opt_out_requested` while its authority is not proven enough for anything to be due.
+    """
+
+    workspace: str
+    claimed_by: str
+    run: str
+    via: str
+    because: str
+    request: str = ""
+    position: str
+    open: bool
+    outputs: list[DueOutput]
+
+
 class ObligationList(Message, frozen=True, kw_only=True):
     """What is due by all that the ledger knew at `token`, which a discharge names as `through`."""
 
     obligations: list[ObligationItem]
+    objections: list[ObjectionItem]
+    """What nothing is due for, and is made of the data of somebody who objects to the purpose now."""
     token: str
     more: bool = False
-    """There are others, which are not here: discharge these and ask again."""
+    """There are other obligations, which are not here: discharge these and ask again."""
+    objections_more: bool = False
+    """There are other objections, which are not here."""
 
 
 class GivenDischarge(Message, frozen=True, kw_only=True, forbid_unknown_fields=True):

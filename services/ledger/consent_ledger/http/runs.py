@@ -248,13 +248,18 @@ async def obligations(call: Call) -> Answer:
         raise ConsentError("malformed", "say of what: ?workspace= or ?run=, one of the two")
     only_open = call.query.get("open") == "true"
     owned = call.principal.scope_kind is not None
-    items = [_obligation(one, owned) for one in found.found if one.is_open or not only_open]
-    answer = messages.ObligationList(obligations=items, token=found.token, more=found.more)
+    answer = messages.ObligationList(
+        obligations=[_obligation(one, owned) for one in found.found if one.is_open or not only_open],
+        token=found.token,
+        more=found.more,
+        objections=[_objection(one, owned) for one in found.objections if one.is_open or not only_open],
+        objections_more=found.objections_more,
+    )
     return Answer(200, encode(answer), [(b"consent-token", found.token.encode())])
 
 
-def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
-    outputs = [
+def _outputs(one: Obligation, owned: bool) -> list[messages.DueOutput]:
+    return [
         messages.DueOutput(
             action=each.action,
             open=each.discharge is None,
@@ -265,6 +270,23 @@ def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
         )
         for each in one.dues
     ]
+
+
+def _objection(one: Obligation, owned: bool) -> messages.ObjectionItem:
+    return messages.ObjectionItem(
+        workspace=one.workspace,
+        claimed_by=one.by,
+        run=one.run.id,
+        via=one.via,
+        because=one.claim.kind,
+        request=one.claim.request,
+        position=str(one.claim.position),
+        open=one.is_open,
+        outputs=_outputs(one, owned),
+    )
+
+
+def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
     return messages.ObligationItem(
         workspace=one.workspace,
         claimed_by=one.by,
@@ -275,7 +297,7 @@ def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
         position=str(one.claim.position),
         due_at=rfc3339(one.due_at),
         open=one.is_open,
-        outputs=outputs,
+        outputs=_outputs(one, owned),
     )
 
 

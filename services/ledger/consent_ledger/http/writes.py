@@ -9,11 +9,11 @@ from consent_domain.commands import Command, LiveCommand
 from consent_domain.errors import ConsentError
 from consent_domain.instants import rfc3339
 
-from consent_ledger.api_keys import Principal
 from consent_ledger.http.calls import Answer, Call, encode
 from consent_ledger.http.json_body import convert, decode_members
 from consent_ledger.http.permissions import request_of, require_command, require_own_stream
 from consent_ledger.http.problems import TITLES, camel, problem_of
+from consent_ledger.key_ring import Principal
 
 if TYPE_CHECKING:
     from consent_ledger.outcome import Outcome

@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
 import structlog
 from consent_domain.checkpoints import Checkpoint, parse_number
 from consent_domain.errors import ConsentError, Unreadable
@@ -33,6 +33,9 @@ from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
 from consent_gate.signatures import CosignatureVerifier
 
 from consent_ledger.log.folder import WitnessStatus
+
+if TYPE_CHECKING:
+    import httpx
 
 REQUEST_SECONDS_MAX = 5.0
 ROUND_SECONDS_MAX = 2.0
@@ -155,6 +158,8 @@ class Witness:
         raise Failed("refusing", f"its answer has no cosignature by {self.verifier.name}")
 
     async def _post(self, published: Published, old: int) -> _Answer:
+        import httpx
+
         body = await asyncio.to_thread(_request, published, old)
         try:
             async with (
@@ -191,15 +196,21 @@ class Witnesses:
         it is called in a thread, one call at a time."""
         self._policy = policy
         self._on_cosigned = on_cosigned
-        self._client = httpx.AsyncClient(
-            headers={"accept-encoding": ACCEPT_ENCODING}, timeout=REQUEST_SECONDS_MAX, follow_redirects=False
-        )
         self.witnesses = [Witness(known, self._client) for known in policy.witnesses.values()]
         self._newest: Published | None = None
         self._cosigned: dict[Published, dict[str, NoteSignature]] = {}
         self._news = asyncio.Event()
         self._telling = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        """For all of them; a log without witnesses does without an HTTP client, slow to import."""
+        import httpx
+
+        return httpx.AsyncClient(
+            headers={"accept-encoding": ACCEPT_ENCODING}, timeout=REQUEST_SECONDS_MAX, follow_redirects=False
+        )
 
     @property
     def lacking(self) -> str:
@@ -237,7 +248,8 @@ class Witnesses:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            await self._client.aclose()
+            if self.witnesses:
+                await self._client.aclose()
 
     async def _round(self, published: Published) -> bool:
         """Ask everybody who is free; whether nobody is left to be asked for this checkpoint."""

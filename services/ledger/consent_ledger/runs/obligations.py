@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from consent_domain.facts import unpack_organisation, unpack_workspace
 from consent_domain.grounds import Case, prepare
-from consent_domain.runs import Claim, Due, Run, claims, dues
+from consent_domain.runs import REVIEW, Claim, Due, Run, claims, dues, reviews
 from consent_plumbing.postgres import Pool
 
 from consent_ledger.books import Books
@@ -29,10 +29,10 @@ RUNS_MAX = 100_000
 
 
 class Obligation(NamedTuple):
-    """What one claim makes due of one run, for the data of `workspace`.
+    """What one claim makes due of one run, or to be reviewed, for the data of `workspace`.
 
     `by` is the workspace that claims it: itself, or one that it shares data with. `via` is the run that used
-    the data.
+    the data. `dues` are all of the one kind, or all of the other.
     """
 
     workspace: str
@@ -48,13 +48,23 @@ class Obligation(NamedTuple):
         """Whether anything of it is still to be done."""
         return any(due.discharge is None for due in self.dues)
 
+    @property
+    def is_objection(self) -> bool:
+        """Whether nothing of it is due: it is to be reviewed."""
+        return self.dues[0].action == REVIEW
+
 
 class Obligations(NamedTuple):
-    """What is due by all that was known at `token`. `more`: there are others, which are not here."""
+    """What is due, and what is to be reviewed, by all that was known at `token`.
+
+    `more`, `objections_more`: there are others, which are not here.
+    """
 
     token: str
     found: list[Obligation]
     more: bool
+    objections: list[Obligation]
+    objections_more: bool
 
 
 async def of_workspace(pool: Pool, books: Books, name: str, *, alone: bool) -> Obligations | None:
@@ -75,13 +85,10 @@ async def of_workspace(pool: Pool, books: Books, name: str, *, alone: bool) -> O
             assert facts is not None, "it is one of them"
             page = await reading.runs_using(view.connection, facts.position, "", 0, RUNS_MAX)
             more = more or bool(page.last)
-            for run in page.runs:
-                claimed = claimants.claims(run)
-                if claimed:
-                    following = await reading.descendants(view.connection, {run.id})
-                    found += claimants.due(member, [run, *following], run.id, claimed)
-    kept = list(_each_once(found))
-    return Obligations(token, kept[:OBLIGATIONS_MAX], len(kept) > OBLIGATIONS_MAX or more)
+            for run in page.runs if claimants.may_claim else ():
+                following = await reading.descendants(view.connection, {run.id})
+                found += claimants.due(member, [run, *following], run)
+    return _told(token, found, more, more)
 
 
 async def of_run(pool: Pool, books: Books, name: str) -> Obligations:
@@ -90,6 +97,8 @@ async def of_run(pool: Pool, books: Books, name: str) -> Obligations:
     Raises ConsentError `unknown_run`, `damaged` if a set cannot be read, and `stale`.
     """
     found: list[Obligation] = []
+    objections: list[Obligation] = []
+    is_cut = False
     async with viewing(pool, books, When()) as view:
         token = await _token(view)
         run = await reading.run_named(view, name)
@@ -97,10 +106,30 @@ async def of_run(pool: Pool, books: Books, name: str) -> Obligations:
             ordinals = await reading.set_kept(pool, one)
             async for workspace in _changed(pool, view, one, ordinals):
                 claimants = _Claimants(await view.facts([workspace]), view.at)
-                found += claimants.due(workspace, [run], one.id, claimants.claims(one))
+                for due in claimants.due(workspace, [run], one):
+                    if not due.is_objection:
+                        found.append(due)
+                    elif len(objections) <= OBLIGATIONS_MAX:
+                        objections.append(due)
+                    else:
+                        is_cut = True
                 if len(found) > OBLIGATIONS_MAX:
-                    return Obligations(token, found[:OBLIGATIONS_MAX], True)
-    return Obligations(token, list(_each_once(found)), False)
+                    return _told(token, found + objections, True, True)
+    return _told(token, found + objections, False, is_cut)
+
+
+def _told(token: str, found: list[Obligation], more: bool, objections_more: bool) -> Obligations:
+    """Each once, and no more than an answer holds: of what is due first, whatever else there is."""
+    kept = list(_each_once(found))
+    due = [one for one in kept if not one.is_objection]
+    objections = [one for one in kept if one.is_objection]
+    return Obligations(
+        token,
+        due[:OBLIGATIONS_MAX],
+        len(due) > OBLIGATIONS_MAX or more,
+        objections[:OBLIGATIONS_MAX],
+        len(objections) > OBLIGATIONS_MAX or objections_more,
+    )
 
 
 async def _token(view: View) -> str:
@@ -120,8 +149,20 @@ class _Claimants:
         self._at = at
         self._requests = folded.requests
 
-    def claims(self, run: Run) -> list[tuple[str, Claim]]:
-        """What any of them claims of a run that used the data of one, and who does.
+    @property
+    def may_claim(self) -> bool:
+        """Whether any of them, or an organisation of theirs, ever chose anything, or was erased."""
+        for name in self._folded.workspaces:
+            facts = self._folded.workspace(name)
+            if facts is not None:
+                organisations = map(self._folded.organisation, reading.organisations_of(facts))
+                chose = [facts.choices, *(one.choices for one in organisations if one is not None)]
+                if facts.erased_position or any(one.opt_outs or one.opt_ins for one in chose):
+                    return True
+        return False
+
+    def _claimed(self, run: Run) -> list[tuple[str, Claim]]:
+        """What any of them claims of the purpose of a run, and who does.
 
         An opt-in that was taken back before the run was not what permitted it.
         """
@@ -144,24 +185,31 @@ class _Claimants:
         }
         return claims(facts, organisations, self._requests, case, self._at)
 
-    def due(
-        self, workspace: str, runs: Iterable[Run], via: str, claimed: list[tuple[str, Claim]]
-    ) -> Iterator[Obligation]:
-        """What the claims make due of the runs, for the data of `workspace`."""
+    def due(self, workspace: str, runs: Iterable[Run], via: Run) -> Iterator[Obligation]:
+        """What they claim of runs, due or to be reviewed, for the data of `workspace`, which `via` used.
+
+        Whoever objects to what `via` was for objects to what came of it; and whoever objects to what a later
+        run was for objects to that one, through whatever its data came there.
+        """
+        claimed = self._claimed(via)
         for run in runs:
-            for by, claim in claimed:
-                due = dues(run, claim.reach, claim.position)
+            own = [] if run.purpose == via.purpose else self._claimed(run)
+            for by, claim in [*claimed, *(one for one in own if one not in claimed)]:
                 request = self._requests.get(claim.request)
                 due_at = request.due_at if request is not None and request.due_at is not None else claim.since
-                if due:
-                    yield Obligation(workspace, by, run, via, claim, due_at, due)
+                for some in (
+                    dues(run, claim.reach, claim.position),
+                    reviews(run, claim.reach, claim.position),
+                ):
+                    if some:
+                        yield Obligation(workspace, by, run, via.id, claim, due_at, some)
 
 
 def _each_once(found: Iterable[Obligation]) -> Iterator[Obligation]:
     """A run that followed from several owes the same only once."""
     seen = set()
     for one in found:
-        key = one.workspace, one.by, one.run.id, one.claim.kind, one.claim.request
+        key = one.workspace, one.by, one.run.id, one.claim.kind, one.claim.request, one.is_objection
         if key not in seen:
             seen.add(key)
             yield one
