@@ -23,7 +23,7 @@ from consent_gate.boot import boot_nanoseconds
 from consent_gate.connection import Answer, Broken, Connection
 from consent_gate.follower import Impossible, Pages, SourceUnavailable, StartAnew
 from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
-from consent_gate.server_client import QUESTION_HEADER
+from consent_gate.server_client import ANSWERS_ANOTHER, QUESTION_HEADER
 from consent_gate.signatures import Verifier, read_page
 
 ANSWER_SECONDS_MAX = 30.0
@@ -83,10 +83,7 @@ class HttpSource:
         async with self._connection.get(f"{_PATH}?after={after}", {QUESTION_HEADER: question}) as answer:
             if answer.status == 200:
                 if answer.headers.get(QUESTION_HEADER) != question:
-                    raise SourceUnavailable(
-                        "something between keeps answers, or mixes them up: what came answers another "
-                        f"question, for it does not carry the {QUESTION_HEADER} that was sent"
-                    )
+                    raise SourceUnavailable(ANSWERS_ANOTHER)
                 return answer, await _whole(answer, PAGE_BYTES_MAX)
             try:
                 return answer, await _whole(answer, PROBLEM_BYTES_MAX)

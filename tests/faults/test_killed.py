@@ -190,7 +190,7 @@ def test_given_a_leader_whose_key_is_revoked_then_a_gate_with_another_key_follow
                 until(lambda: other.position() >= position)
                 assert not other.check(permits[0]) and not one.check(permits[0])
                 until(lambda: other.check(permits[1]))
-                assert "unauthenticated" in one.status().why
+                until(lambda: "unauthenticated" in one.status().why)
                 feed.tokens = set()
                 until(lambda: not other.check(permits[1]))
                 until(lambda: "unauthenticated" in other.status().why)

@@ -75,7 +75,7 @@ def judged(rows: Rows, where: Where) -> Judged:
 
 def _by_owner(rows: Rows, place: Place) -> Judged:
     keyed, owner_of = _keyed(place), getter(place)
-    unstated, tallies = rows.owners.unstated, rows.tallies
+    unstated = rows.unstated
 
     def permits(item: Any) -> bool:
         try:
@@ -84,7 +84,7 @@ def _by_owner(rows: Rows, place: Place) -> Judged:
             owner = owner_of(item)  # which says what is missing where
         if type(owner) is not str:
             return rows.permits((owner,), None)
-        tally = tallies[unstated[owner]]
+        tally = unstated[owner]
         tally.rows += 1
         return tally.permit
 

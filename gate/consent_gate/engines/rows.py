@@ -34,7 +34,6 @@ class Owners:
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
         self.standings: dict[str, Standing] = {}
-        self.unstated = _Unstated(self)
         self._spans: dict[str, Span] = {}
         self._starts: dict[int, list[Micros]] = {}
 
@@ -75,17 +74,6 @@ class Owners:
         return max(starts[place - 1], standing.since), end, steps[place - 1].verdict
 
 
-class _Unstated(dict[str, int]):
-    """The number of the verdict on each owner's data of no stated time; that of one not met yet is found."""
-
-    def __init__(self, owners: Owners) -> None:
-        self._owners = owners
-
-    def __missing__(self, owner: str) -> int:
-        number = self[owner] = self._owners.verdict(owner, None)
-        return number
-
-
 class Tally:
     """The rows of one verdict, and whether it permits."""
 
@@ -107,6 +95,17 @@ class _Tallies(dict[int, Tally]):
         return tally
 
 
+class _Unstated(dict[str, Tally]):
+    """Where each owner's data of no stated time is counted; of one not met yet it is found out."""
+
+    def __init__(self, owners: Owners, tallies: _Tallies) -> None:
+        self._owners, self._tallies = owners, tallies
+
+    def __missing__(self, owner: str) -> Tally:
+        tally = self[owner] = self._tallies[self._owners.verdict(owner, None)]
+        return tally
+
+
 class Rows:
     """Judges rows and counts them. Cost: a few dictionary look-ups each."""
 
@@ -115,6 +114,7 @@ class Rows:
         self._judge = judge
         self.owners = owners or Owners(judge)
         self.tallies = _Tallies(judge)
+        self.unstated = _Unstated(self.owners, self.tallies)
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -133,10 +133,10 @@ class Rows:
         Raises ConsentError `invalid_value` for owners or times that are something else.
         """
         when = None if collected is None else _instant(collected)
-        unstated, first = self.owners.unstated, None
+        first = None
         for value in owners:
             is_plain = when is None and type(value) is str
-            tally = self.tallies[unstated[value] if is_plain else self._of_place(value, when)]
+            tally = self.unstated[value] if is_plain else self.tallies[self._of_place(value, when)]
             first = first or tally
             if not tally.permit:
                 break
