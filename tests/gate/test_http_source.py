@@ -275,7 +275,7 @@ async def test_given_a_key_that_is_revoked_then_permits_end_when_stale_and_it_sa
 ) -> None:
     server.keys = set()
     server.ledger.given(opt_out())
-    await followed.until(lambda: not followed.gate.check("w2"))
+    await followed.until(lambda: not followed.gate.check("w2") and bool(followed.follower.why))
     assert followed.gate.check("w2").reasons[0].code == "stale"
     assert "refused the API key: unauthenticated: " in followed.follower.why
     server.keys = {KEY}
