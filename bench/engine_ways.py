@@ -198,7 +198,8 @@ def iterators_of_items(shared: Shared) -> Ways:
 
 def _items(shared: Shared) -> list[dict[str, Any]]:
     few = shared.rows.slice(0, max(WARM_UP_ROWS, len(shared.rows) // ITEMS_SHARE))
-    return few.to_pylist()  # type: ignore[no-any-return]
+    items: list[dict[str, Any]] = few.to_pylist()
+    return items
 
 
 def _length(items: Iterable[Any]) -> int:

@@ -22,8 +22,8 @@ from consent_domain.feed import Row as FeedRow
 from consent_domain.identifiers import Token
 from consent_domain.instants import SECOND, Micros, moment_of
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.follower import Events, Pages, SourceUnavailable, StartAnew
 from consent_gate.replica import Recorded
+from consent_gate.sources import Events, Pages, SourceUnavailable, StartAnew
 from consent_ledger.seams import (
     Answered,
     CommitUnknown,
@@ -426,7 +426,7 @@ class _Asked:
 
 
 class SimulatedLog(_Asked):
-    """`consent_gate.follower.Source` of the ledger's own host: events, a few at a time."""
+    """`consent_gate.sources.Source` of the ledger's own host: events, a few at a time."""
 
     async def ask(self, after: Token | None) -> Events:
         await self._pause()
@@ -440,7 +440,7 @@ class SimulatedLog(_Asked):
 
 
 class SimulatedFeed(_Asked):
-    """`consent_gate.follower.Source` of a remote gate: pages of the view of facts, two rows each."""
+    """`consent_gate.sources.Source` of a remote gate: pages of the view of facts, two rows each."""
 
     async def ask(self, after: Token | None) -> Pages | StartAnew:
         asked = boot_nanoseconds()

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from consent_gate.follower import RETRY_AFTER_SECONDS_MAX, WAIT_SECONDS_MAX, Follower
-from consent_gate.following import ClosableSource
 from consent_gate.gate import Gate
 from consent_gate.replica import Replica
+from consent_gate.sources import ClosableSource
 from scenario import ORIGIN, Command, opt_out, workspace
 
 LIES = ("a gap", "a log that stands before", "an older epoch", "another log")

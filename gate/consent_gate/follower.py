@@ -12,9 +12,8 @@ newest one it has caught up with.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple, Protocol
 
 import lmdb
 from consent_domain.envelope import decode
@@ -29,6 +28,7 @@ from consent_gate.cells import Meta
 from consent_gate.election import Election
 from consent_gate.marks import Mark
 from consent_gate.replica import Recorded, Replica
+from consent_gate.sources import Begun, Events, Impossible, Pages, Source, SourceUnavailable, StartAnew
 from consent_gate.store import epoch_continued
 
 WAIT_SECONDS_FIRST = 1.0
@@ -43,73 +43,6 @@ READER_CHECK_NANOSECONDS = 1_000_000_000
 WATERMARKS_MAX = 64
 RUN_ROWS_MAX = 200_000
 """Rows of one run of pages that are held until it is complete; more begin a snapshot anew."""
-
-
-class SourceUnavailable(Exception):
-    """The source did not answer, or not now; ask again later. Nothing was learnt."""
-
-    def __init__(self, why: str, retry_after_seconds: float = 0.0, code: str = "unavailable") -> None:
-        """`retry_after_seconds` is what the source asked for: to be asked no earlier than that."""
-        super().__init__(why)
-        self.retry_after_seconds = retry_after_seconds
-        self.code = code
-
-
-class Impossible(Exception):
-    """The source answered what cannot be: another key, another log, an older epoch, a fork."""
-
-    def __init__(self, why: str, code: str = "") -> None:
-        super().__init__(why)
-        self.code = code
-
-
-class Pages(NamedTuple):
-    """A page of rows, verified. `asked` is the boot clock (ns) when its request was sent."""
-
-    page: Page
-    asked: int
-
-
-class Events(NamedTuple):
-    """Events that follow the position asked after, if any, and a watermark, if one was read.
-
-    The watermark is read after the events, or with them: a log that is restored in between shows
-    by its epoch that they are not its own. Without a watermark, they are of the epoch asked after.
-    `view_generation` is that of the ledger's view of the facts, 0 where nobody looked.
-    """
-
-    events: Sequence[Recorded]
-    watermark: Watermark | None
-    asked: int
-    view_generation: int = 0
-
-
-class StartAnew(NamedTuple):
-    """What was asked after cannot be continued: begin with a snapshot."""
-
-    why: str
-
-
-class Begun(NamedTuple):
-    """The source filled the replica itself, with a snapshot: ask after its position now."""
-
-
-class Source(Protocol):
-    """Where a replica's contents come from."""
-
-    def ask(self, after: Token | None) -> Awaitable[Pages | Events | StartAnew | Begun]:
-        """What changed after a token, waiting some seconds at most if nothing did; None: everything.
-
-        The first answer for None is a page from 0 on, or events from position 1 on. Raises
-        SourceUnavailable for whatever may work later, and Impossible or Unreadable for what cannot be.
-        """
-
-
-class ClosableSource(Source, Protocol):
-    """A source that holds connections."""
-
-    def close(self) -> Awaitable[None]:
-        """Give them back."""
 
 
 class Follower:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consent_gate.folders import cache_folder
-from consent_gate.follower import ClosableSource, Follower
+from consent_gate.follower import Follower
 from consent_gate.replica import Replica
 from consent_gate.signatures import Verifier
+from consent_gate.sources import ClosableSource
 
 STOP_SECONDS_MAX = 5.0
 

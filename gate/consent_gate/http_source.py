@@ -21,10 +21,10 @@ from consent_domain.identifiers import Token
 
 from consent_gate.boot import boot_nanoseconds
 from consent_gate.connection import Answer, Broken, Connection
-from consent_gate.follower import Impossible, Pages, SourceUnavailable, StartAnew
 from consent_gate.http_bodies import ACCEPT_ENCODING, BoundedBody
 from consent_gate.server_client import ANSWERS_ANOTHER, QUESTION_HEADER
 from consent_gate.signatures import Verifier, read_page
+from consent_gate.sources import Impossible, Pages, SourceUnavailable, StartAnew
 
 ANSWER_SECONDS_MAX = 30.0
 """However slowly an answer comes, it has come by then, or counts for nothing."""
@@ -40,7 +40,7 @@ _TOLD_CHARACTERS_MAX = 300
 
 
 class HttpSource:
-    """`follower.Source` over HTTP. Belongs to the loop that asks it."""
+    """`sources.Source` over HTTP. Belongs to the loop that asks it."""
 
     def __init__(self, url: str, token: str, verifier: Verifier | None) -> None:
         self._verifier = verifier

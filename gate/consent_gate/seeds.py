@@ -9,6 +9,7 @@ from pathlib import Path
 
 from consent_domain.errors import ConsentError
 
+from consent_gate.durable import sync_folder
 from consent_gate.signatures import SEED_BYTES
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -52,9 +53,5 @@ def make_seed(path: Path) -> bool:
             return False
     finally:
         unfinished.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     return True

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from consent_domain.errors import ConsentError
 
+from consent_gate.durable import sync_folder
+
 BUSY_SECONDS_MAX = 5.0
 """How long one waits for another that holds the file."""
 
@@ -51,11 +53,7 @@ class SqliteFile:
                 os.link(unfinished, self.path)  # unlike a rename it never replaces another's
             finally:
                 unfinished.unlink()
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self.path.parent)
         except FileExistsError as error:
             raise FileFailed("already_exists", f"{self.path} is there already") from error
         except OSError as error:

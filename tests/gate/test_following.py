@@ -14,9 +14,10 @@ from consent_domain.feed import Page, Watermark
 from consent_domain.identifiers import Token
 from consent_gate import follower as followers
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.follower import Events, Follower, Impossible, Pages, SourceUnavailable, StartAnew
+from consent_gate.follower import Follower
 from consent_gate.gate import Gate
 from consent_gate.replica import Recorded, Replica
+from consent_gate.sources import Events, Impossible, Pages, SourceUnavailable, StartAnew
 from gate_ledger import EPOCH, page, recorded
 from scenario import ORIGIN, Ledger, enrolled, opt_out, scope, workspace
 

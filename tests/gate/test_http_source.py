@@ -23,9 +23,9 @@ from consent_domain.feed import (
 from consent_domain.identifiers import Token
 from consent_gate import http_source
 from consent_gate.follower import RETRY_AFTER_SECONDS_MAX, WAIT_SECONDS_MAX
-from consent_gate.following import ClosableSource
 from consent_gate.http_source import HttpSource
 from consent_gate.signatures import Signer
+from consent_gate.sources import ClosableSource
 from feed_server import KEY, FeedServer, http, problem
 from gate_ledger import EPOCH, SIGNER, signed
 from relay import Relay

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest_asyncio
-from consent_gate.following import ClosableSource
+from consent_gate.sources import ClosableSource
 from consent_ledger.following import Heard, PostgresSource
 from relay import Relay
 from scenario import Command

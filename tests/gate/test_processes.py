@@ -175,7 +175,7 @@ import asyncio, time
 from pathlib import Path
 from consent_gate.following import ThreadFollowing
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.follower import Pages
+from consent_gate.sources import Pages
 from consent_gate.replica import Replica
 from gate_ledger import page
 from scenario import enrolled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Server:
         self.ledger.given(workspace("later"), opt_out())
         self.file: Callable[[bytes], bytes] = lambda data: data
         self.asked: list[str] = []
+        self.drips = False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -47,7 +49,13 @@ class Server:
                 self.send_header("content-length", str(len(body)))
                 self.send_header("consent-question", self.headers.get("consent-question", ""))
                 self.end_headers()
-                self.wfile.write(body)
+                if "/snapshots/" not in self.path or not outer.drips:
+                    self.wfile.write(body)
+                    return
+                with suppress(OSError):  # nobody listens to it to the end
+                    for number in range(len(body)):
+                        self.wfile.write(body[number : number + 1])
+                        time.sleep(0.02)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -103,7 +111,9 @@ def test_given_a_snapshot_then_pages_go_on_from_there(server: Server, tmp_path: 
         assert not list((tmp_path / "replica").glob("*snapshot*"))
 
 
-@pytest.mark.parametrize("trouble", ["none to be had", "cut", "another file", "another key", "small"])
+@pytest.mark.parametrize(
+    "trouble", ["none to be had", "cut", "a byte now and then", "another file", "another key", "small"]
+)
 def test_given_a_snapshot_that_is_no_good_then_pages_bring_the_same(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
@@ -112,6 +122,10 @@ def test_given_a_snapshot_that_is_no_good_then_pages_bring_the_same(
     elif trouble == "cut":
         server.file = lambda data: data[:100]
         monkeypatch.setattr("consent_gate.snapshots.pulling.AGAIN_SECONDS", 0.01)
+    elif trouble == "a byte now and then":
+        server.drips = True
+        monkeypatch.setattr("consent_gate.snapshots.pulling.AGAIN_SECONDS", 0.01)
+        monkeypatch.setattr("consent_gate.snapshots.pulling.TRY_SECONDS_MAX", 0.3)
     elif trouble == "another file":
         server.file = lambda data: data[:-1] + b"x"
     elif trouble == "another key":

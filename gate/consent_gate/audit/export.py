@@ -41,6 +41,7 @@ from consent_gate.audit.trees import VerifiedTree
 from consent_gate.audit.trust import Trust, newest_note
 from consent_gate.audit.verify import Progress, texts_named
 from consent_gate.checkpoints import Opened
+from consent_gate.durable import sync_folder
 
 PARTIAL = ".partial"
 _NEW = ".new"
@@ -289,11 +290,7 @@ def _finish(folder: Path, out: Path) -> None:
         require_absent(out)
         archive.rename(out)
         shutil.rmtree(folder)
-    parent = os.open(out.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    sync_folder(out.parent)
 
 
 def _pack(folder: Path, archive: Path, compressed: bool) -> None:

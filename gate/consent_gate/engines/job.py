@@ -230,7 +230,8 @@ class Job:
 
     def _permitted(self) -> list[str]:
         if self._pinned is not None:
-            return self._pinned.permitted().to_pylist()  # type: ignore[no-any-return]
+            permitted: list[str] = self._pinned.permitted().to_pylist()
+            return permitted
         kept = [task.kept for task in self._tasks]
         if kept and None not in kept:
             return sorted(set().union(*(one for one in kept if one is not None)))

@@ -157,9 +157,5 @@ def _table(frame: pl.DataFrame, names: list[str]) -> pa.Table:
     return frame.select(names).with_columns(plain).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _arrow(series: pl.Series) -> Any:
-    return series.to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
 def _has_categories(frame: pl.DataFrame) -> bool:
     return any(kind.base_type() in (pl.Categorical, pl.Enum) for kind in frame.schema.values())

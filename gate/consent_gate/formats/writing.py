@@ -18,6 +18,7 @@ from typing import Any, Self
 import pyarrow as pa
 from consent_domain.errors import ConsentError
 
+from consent_gate.durable import sync_folder
 from consent_gate.formats.format import STANDARD, Format
 from consent_gate.formats.reading import Source
 
@@ -151,25 +152,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def _name(partial: Path, path: Path) -> None:
-    """Give a file its name, for good. Of two jobs that write to one name, the second must not take the place
-    of the first unseen, which a renaming does; where there are no links, a look before it must do.
+    """Give a file its name, for good; the old one is the caller's to remove.
 
+    Of two jobs that write to one name, the second must not take the place of the first unseen, which a
+    renaming does; where there are no links, a look before it must do.
     Raises ConsentError `invalid_value` if the name is taken, and OSError.
     """
     try:
         os.link(partial, path)
-        partial.unlink()
     except FileExistsError:
         require_absent(path)
         raise
     except OSError:
         require_absent(path)
         partial.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def partial_of(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """A large replica that is empty begins with a snapshot, and goes on with the feed's pages from there.
 
-It is a `follower.Source` around the feed's own. What cannot be had, or not be believed, is no harm: the
+It is a `sources.Source` around the feed's own. What cannot be had, or not be believed, is no harm: the
 pages that the feed answers bring the same facts, in more time.
 """
 
@@ -14,12 +14,12 @@ from consent_domain.errors import ConsentError
 from consent_domain.feed import Page
 from consent_domain.identifiers import Token
 
-from consent_gate.follower import Begun, ClosableSource, Events, Pages, StartAnew
 from consent_gate.replica import Replica
 from consent_gate.signatures import Verifier
 from consent_gate.snapshots.loading import load_snapshot
 from consent_gate.snapshots.note import note_beside
 from consent_gate.snapshots.pulling import pull
+from consent_gate.sources import Begun, ClosableSource, Events, Pages, StartAnew
 
 POSITION_MIN = 200_000
 """Below so many events pages are there before a snapshot is."""
@@ -39,7 +39,7 @@ class BeginningSource:
         self._stopped = threading.Event()
 
     async def ask(self, after: Token | None) -> Pages | Events | StartAnew | Begun:
-        """See `follower.Source`. Beginning with a snapshot takes as long as fetching and loading it."""
+        """See `sources.Source`. Beginning with a snapshot takes as long as fetching and loading it."""
         answer = await self._pages.ask(after)
         if after is not None or self._tried or not isinstance(answer, Pages):
             return answer

@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 import httpx
 from consent_domain.errors import STATUS, ConsentError
 
+from consent_gate.deadlines import DeadlineTransport
 from consent_gate.signatures import Verifier
 from consent_gate.snapshots.note import (
     NOTE_BYTES_MAX,
@@ -36,9 +37,12 @@ from consent_gate.snapshots.note import (
 WAIT_SECONDS_MAX = 900.0
 """How long a ledger may take to make a snapshot."""
 CONNECT_SECONDS_MAX = 5.0
-READ_SECONDS_MAX = 30.0
+TRY_SECONDS_MAX = 60.0
+"""How long one request may take, whatever comes; the next one goes on where it stopped."""
+TRY_BYTES_MIN = 64 * 1024
+"""A try that brought less, and not the end, brought nothing: somebody sends a byte now and then."""
 TRIES_MAX = 5
-"""How often in a row fetching may fail without a byte more."""
+"""How often in a row fetching may bring nothing."""
 AGAIN_SECONDS = 1.0
 _PATH = "/v1/feed/snapshot"
 _PART = re.compile(r"bytes ([0-9]{1,19})-[0-9]{1,19}/([0-9]{1,19})")
@@ -62,12 +66,18 @@ def pull(
     `unavailable` if it could not be fetched now (what came is kept for `resume`) or written, and what
     the ledger refuses with. What was at `out` is there still then.
     """
-    timeout = httpx.Timeout(READ_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
+    timeout = httpx.Timeout(TRY_SECONDS_MAX, connect=CONNECT_SECONDS_MAX)
     headers = {"authorization": f"Bearer {token}", "accept-encoding": "identity"}
     try:
         with (
             _alone(out),
-            httpx.Client(base_url=url, headers=headers, timeout=timeout, follow_redirects=False) as client,
+            httpx.Client(
+                base_url=url,
+                headers=headers,
+                timeout=timeout,
+                transport=DeadlineTransport(url),
+                follow_redirects=False,
+            ) as client,
         ):
             return _Pull(client, out, verifier, progress).run(resume)
     except OSError as error:
@@ -136,7 +146,7 @@ class _Pull:
             tries = 0
             while (have := file.seek(0, os.SEEK_END)) < note.bytes:
                 failure = self._go_on(file, have, note)
-                tries = 0 if file.seek(0, os.SEEK_END) > have else tries + 1
+                tries = 0 if file.seek(0, os.SEEK_END) - have >= TRY_BYTES_MIN else tries + 1
                 if failure is not None:
                     if tries == TRIES_MAX:
                         raise failure

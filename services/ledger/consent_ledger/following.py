@@ -19,9 +19,9 @@ from consent_domain.envelope import stream_of
 from consent_domain.errors import ConsentError, Unreadable
 from consent_domain.identifiers import Token
 from consent_gate.boot import boot_nanoseconds
-from consent_gate.follower import Events, Pages, SourceUnavailable
 from consent_gate.following import ThreadFollowing
 from consent_gate.replica import Recorded, Replica
+from consent_gate.sources import Events, Pages, SourceUnavailable
 from consent_plumbing.postgres import Pool, open_pool
 
 from consent_ledger.facts_pages import NoView, read_generation, read_page
@@ -125,7 +125,7 @@ class Heard:
 
 
 class PostgresSource:
-    """`consent_gate.follower.Source` over PostgreSQL, for one loop."""
+    """`consent_gate.sources.Source` over PostgreSQL, for one loop."""
 
     def __init__(self, database_url: str, heard: Heard) -> None:
         self._database_url = database_url

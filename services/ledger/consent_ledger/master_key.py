@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from consent_domain.errors import ConsentError
+from consent_gate.durable import sync_folder
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -147,8 +148,4 @@ def _create(path: Path, content: bytes) -> None:
             return
     finally:
         unfinished.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

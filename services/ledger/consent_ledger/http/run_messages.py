@@ -107,8 +107,8 @@ class DueOutput(Message, frozen=True, kw_only=True):
     discharged_at: str = ""
 
 
-class ObligationItem(Message, frozen=True, kw_only=True):
-    """What one workspace's opt-out, withdrawn opt-in or erasure makes due of one run.
+class ClaimItem(Message, frozen=True, kw_only=True):
+    """What one workspace's opt-out, withdrawn opt-in or erasure says against one run.
 
     `via` is the run that used the workspace's data: the run itself, or one that it followed from.
     `claimed_by` objected: the workspace itself, or one that it shares data with by a succession.
@@ -121,27 +121,22 @@ class ObligationItem(Message, frozen=True, kw_only=True):
     because: str
     request: str = ""
     position: str
-    due_at: str
     open: bool
     outputs: list[DueOutput]
 
 
-class ObjectionItem(Message, frozen=True, kw_only=True):
+class ObligationItem(ClaimItem, frozen=True, kw_only=True):
+    """What it makes due of the run, and by when."""
+
+    due_at: str
+
+
+class ObjectionItem(ClaimItem, frozen=True, kw_only=True):
     """An opt-out of the purpose of a run that used the workspace's data, and what of it is not due for that.
 
-    Members as of `ObligationItem`; outputs are to be reviewed. `because` is `opt_out`, or
-    `opt_out_requested` while its authority is not proven enough for anything to be due.
+    Outputs are to be reviewed. `because` is `opt_out`, or `opt_out_requested` while its authority is not
+    proven enough for anything to be due.
     """
-
-    workspace: str
-    claimed_by: str
-    run: str
-    via: str
-    because: str
-    request: str = ""
-    position: str
-    open: bool
-    outputs: list[DueOutput]
 
 
 class ObligationList(Message, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from contextlib import suppress
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -273,32 +274,25 @@ def _outputs(one: Obligation, owned: bool) -> list[messages.DueOutput]:
 
 
 def _objection(one: Obligation, owned: bool) -> messages.ObjectionItem:
-    return messages.ObjectionItem(
-        workspace=one.workspace,
-        claimed_by=one.by,
-        run=one.run.id,
-        via=one.via,
-        because=one.claim.kind,
-        request=one.claim.request,
-        position=str(one.claim.position),
-        open=one.is_open,
-        outputs=_outputs(one, owned),
-    )
+    return messages.ObjectionItem(**_claim(one, owned))
 
 
 def _obligation(one: Obligation, owned: bool) -> messages.ObligationItem:
-    return messages.ObligationItem(
-        workspace=one.workspace,
-        claimed_by=one.by,
-        run=one.run.id,
-        via=one.via,
-        because=one.claim.kind,
-        request=one.claim.request,
-        position=str(one.claim.position),
-        due_at=rfc3339(one.due_at),
-        open=one.is_open,
-        outputs=_outputs(one, owned),
-    )
+    return messages.ObligationItem(**_claim(one, owned), due_at=rfc3339(one.due_at))
+
+
+def _claim(one: Obligation, owned: bool) -> dict[str, Any]:
+    return {
+        "workspace": one.workspace,
+        "claimed_by": one.by,
+        "run": one.run.id,
+        "via": one.via,
+        "because": one.claim.kind,
+        "request": one.claim.request,
+        "position": str(one.claim.position),
+        "open": one.is_open,
+        "outputs": _outputs(one, owned),
+    }
 
 
 async def discharge(call: Call) -> Answer:

@@ -21,6 +21,7 @@ import msgspec
 from consent_domain import merkle
 from consent_domain.instants import rfc3339
 from consent_gate.audit.export import require_absent
+from consent_gate.durable import sync_folder
 from consent_plumbing.postgres import Connection
 
 from consent_ledger.database import STATEMENTS
@@ -159,12 +160,3 @@ def _staged(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def sync_folder(path: Path) -> None:
-    """Make durable which entries a folder has."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
