@@ -51,7 +51,6 @@ def test_given_a_ledger_that_nobody_can_reach_then_a_program_ends_all_the_same(t
 INTERRUPTED = (
     LIVE
     + """
-print("live", flush=True)
 names, rounds, armed = ["w000"] * 500 + ["w001"] * 500, 0, False
 def interrupt(*_):
     global armed
@@ -60,6 +59,7 @@ def interrupt(*_):
         raise KeyboardInterrupt
 import signal
 signal.signal(signal.SIGINT, interrupt)
+print("live", flush=True)  # the first one comes at once
 while rounds < 40:
     try:
         armed = True
